@@ -1,0 +1,1 @@
+"""Measured facts to pages a person can read: shows, and computes nothing."""
