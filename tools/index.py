@@ -1,6 +1,6 @@
 """Write docs/INDEX.md: every term of the entry, with the file that holds it, the recipe that shows it and its test.
 
-docs/entry.toml lists the terms. A module says which of them it holds in its docstring:
+docs/entry.toml lists the terms. A docstring (of a module, class or function) says which of them it holds:
 
     Entry: label smoothing; early stopping.
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "sonde"
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 PAGE = ROOT / "docs" / "INDEX.md"
 INTRODUCTION = """\
 # Index: from the entry to the code
@@ -42,7 +43,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Module:
-    """One file of the package and the terms that its docstring names; `path` is relative to the repository."""
+    """One file of the package and the terms that its docstrings name; `path` is relative to the repository."""
 
     path: str
     terms: tuple[str, ...]
@@ -76,8 +77,9 @@ def built() -> tuple[Module, ...]:
     """The modules that name terms, by path."""
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        if terms := terms_in(docstring):
+        nodes = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, DOCUMENTED)]
+        terms = tuple(term for node in nodes for term in terms_in(ast.get_docstring(node) or ""))
+        if terms:
             found.append(Module(path.relative_to(ROOT).as_posix(), terms))
     return tuple(found)
 
