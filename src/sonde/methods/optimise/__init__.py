@@ -1,0 +1,1 @@
+"""How the parameters move: update rules and what feeds them."""

@@ -1,0 +1,59 @@
+"""Classification: one of C classes for each row.
+
+Entry: cross-entropy.
+"""
+
+# N rows, M members, C classes
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's name for it
+from torch import Tensor, nn
+
+from sonde.core import Batch, Loss, Objective, Term
+
+
+class Classify(Objective):
+    """The cross-entropy of a classifier.
+
+        task_i = -sum_c y_ic log softmax(net(x_i))_c
+
+    net: x (N, ...) -> logits (N, C), or (N, M, C) for an ensemble of M members, each of which is trained on its own
+        loss (the term is their mean) and whose prediction is the mean of their probabilities.
+    y: (N,) int64 classes, or (N, C) probabilities. The field `weight` (N,), if there, weights the rows.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, turn: str, batch: Batch) -> Loss:
+        """See `Objective.forward`; `out` holds the logits."""
+        logits = self.net(batch.x)
+        if logits.dim() == 2:
+            value = F.cross_entropy(logits, batch.y, reduction="none")  # (N,)
+        else:
+            members = logits.shape[1]
+            y = batch.y.repeat_interleave(members, dim=0)  # (N M,) or (N M, C)
+            value = F.cross_entropy(logits.flatten(0, 1), y, reduction="none").unflatten(0, (-1, members)).mean(1)
+        return Loss({"task": Term(value, "example", batch.fields.get("weight", 1.0))}, {"logits": logits})
+
+    def predict(self, x: Any) -> Tensor:
+        """Class probabilities, (N, C)."""
+        return probabilities(self.net(x))
+
+    def scores(self, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+        """What validation averages over rows: accuracy, and the negative log-likelihood of the prediction."""
+        p = probabilities(loss.out["logits"])
+        y = batch.y if batch.y.dim() == 1 else batch.y.argmax(1)
+        true = p.gather(1, y[:, None]).squeeze(1)
+        return {"accuracy": (p.argmax(1) == y).float(), "nll": -true.clamp_min(torch.finfo(p.dtype).tiny).log()}
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """(N, C) from (N, C) or (N, M, C) logits: softmax, averaged over members. Always in float32 or wider."""
+    p = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
+    return p if p.dim() == 2 else p.mean(1)

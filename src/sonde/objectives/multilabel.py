@@ -1,0 +1,46 @@
+"""Multi-label classification: any number of L labels for each row."""
+
+# N rows, M members, L labels
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from sonde.core import Batch, Loss, Objective, Term
+
+
+class Multilabel(Objective):
+    """The mean binary cross-entropy over labels.
+
+        task_i = -1/L sum_l [ y_il log s_il + (1 - y_il) log(1 - s_il) ],    s = sigmoid(net(x))
+
+    net: x (N, ...) -> logits (N, L), or (N, M, L) for M members. y: (N, L) in [0, 1].
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, turn: str, batch: Batch) -> Loss:
+        """See `Objective.forward`; `out` holds the logits, under a name of its own since they are not exclusive."""
+        logits = self.net(batch.x)
+        y = batch.y if logits.dim() == 2 else batch.y[:, None].expand_as(logits)
+        value = F.binary_cross_entropy_with_logits(logits, y, reduction="none").flatten(1).mean(1)  # (N,)
+        return Loss({"task": Term(value, "example", batch.fields.get("weight", 1.0))}, {"label_logits": logits})
+
+    def predict(self, x: Any) -> Tensor:
+        """The probability of each label, (N, L)."""
+        return _probabilities(self.net(x))
+
+    def scores(self, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+        """What validation averages over rows: the share of labels that are right, and of rows with all right."""
+        right = ((_probabilities(loss.out["label_logits"]) > 0.5) == (batch.y > 0.5)).float()  # (N, L)
+        return {"accuracy": right.mean(1), "exact": right.prod(1)}
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    p = logits.float().sigmoid()
+    return p if p.dim() == 2 else p.mean(1)
