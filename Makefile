@@ -32,7 +32,7 @@ doctest: $(VENV)/.dev   ## the examples in docstrings
 	$(BIN)/python -m pytest --doctest-modules --durations=0 --durations-min=2 src/sonde
 
 docs: $(VENV)/.docs   ## build the site into site/; the build fails on a broken link
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.bench   ## the training loop against other libraries, in one run
 	$(BIN)/python benchmarks/loop.py
