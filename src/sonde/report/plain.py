@@ -29,7 +29,8 @@ def from_plain(kind: type[T], value: Any, where: str = "facts") -> T:
 
     Raises SondeError for a missing or unknown key (with the closest match), or a value of another type.
     """
-    return _read(kind, value, where)
+    read: T = _read(kind, value, where)
+    return read
 
 
 def _write(value: Any, where: str, depth: int) -> Any:
@@ -89,7 +90,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else _read(next(a for a in args if a is not type(None)), value, where)
     if origin is tuple:
         return _read_tuple(args, value, where)
-    assert origin is Mapping, f"facts has no rule for {kind}"
+    if origin is not Mapping:
+        raise TypeError(f"{where}: there is no rule for reading {kind}")
     if not isinstance(value, dict):
         raise _expected(where, "an object", value)
     return {_read(str, key, where): _read(args[1], item, f"{where}.{key}") for key, item in value.items()}
