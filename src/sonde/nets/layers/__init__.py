@@ -1,0 +1,5 @@
+"""Blocks that two or more architectures share."""
+
+from .normalise import Normalise
+
+__all__ = ["Normalise"]
