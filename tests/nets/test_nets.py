@@ -10,10 +10,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from sonde.core import SondeError
-from sonde.nets import MLP, LeNet, Linear, ResNet, for_images
+from sonde.nets import for_images
 from sonde.nets.layers.normalise import Normalise
-from sonde.nets.lenet import squash
-from sonde.nets.resnet import channels_last, fold
+from sonde.nets.lenet import LeNet, squash
+from sonde.nets.linear import Linear
+from sonde.nets.mlp import MLP
+from sonde.nets.resnet import ResNet, channels_last, fold
 
 IMAGE_NETS = {
     "linear": lambda: Linear(shape=(3, 16, 12), outputs=5),
