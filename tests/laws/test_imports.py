@@ -35,7 +35,8 @@ ALLOWED = {
 
 UI = {"typer", "rich", "click", "fastapi", "uvicorn", "starlette"}
 LIGHT = {"torch", "numpy"}  # what any part but the core may import at the top of a file: the rest only where it is used
-DECLARED = LIGHT | {"safetensors", "typer", "rich", "polars", "PIL", "sklearn", "matplotlib", "jinja2", "scipy"}
+DECLARED = LIGHT | {"safetensors", "typer", "rich", "polars", "PIL", "sklearn", "matplotlib", "jinja2"}
+DECLARED |= {"scipy", "markupsafe"}  # scikit-learn's and jinja2's own, and part of their interface
 EXTRAS = {
     "torchmetrics", "soundfile", "tokenizers", "transformers", "huggingface_hub", "fastapi", "uvicorn", "onnx",
     "onnxruntime", "onnxscript", "gymnasium", "flwr", "optuna", "tensorboard", "mlflow", "codecarbon", "dp_accounting",
