@@ -1,0 +1,1 @@
+"""What is measured: everything here reads a model's answers and returns numbers with intervals; nothing changes it."""
