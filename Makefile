@@ -29,7 +29,7 @@ types: $(VENV)/.dev   ## mypy: strict on the core, plain elsewhere
 	$(BIN)/mypy
 
 doctest: $(VENV)/.dev   ## the examples in docstrings
-	$(BIN)/python -m pytest --doctest-modules --durations=0 --durations-min=2 src/sonde
+	$(BIN)/python -m pytest --doctest-modules src/sonde tools/index.py
 
 docs: $(VENV)/.docs   ## build the site into site/; the build fails on a broken link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

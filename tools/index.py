@@ -85,20 +85,20 @@ def built() -> tuple[Module, ...]:
 
 
 @cache
-def tests() -> dict[str, str]:
+def guards() -> dict[str, str]:
     """Path -> text of every test file."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files}
 
 
-def test_of(module: Module) -> str | None:
+def guard_of(module: Module) -> str | None:
     """The test that guards a module, or None."""
     path = Path(module.path).relative_to("src/sonde")
     mirrored = (Path("tests") / path.parent / f"test_{path.stem}.py").as_posix()
-    if mirrored in tests():
+    if mirrored in guards():
         return mirrored
     name = ".".join(("sonde", *path.with_suffix("").parts))
-    named = [test for test, text in tests().items() if re.search(rf"\b{re.escape(name)}\b", text)]
+    named = [test for test, text in guards().items() if re.search(rf"\b{re.escape(name)}\b", text)]
     return named[0] if named else None
 
 
@@ -115,12 +115,12 @@ def page() -> str:
         for term in chapter.terms:
             holders = [module for module in modules if term in module.terms]
             files = [module for module in holders if not module.is_recipe]
-            guards = sorted({test for module in holders if (test := test_of(module))})
+            tests = sorted({test for module in holders if (test := guard_of(module))})
             total, done = total + 1, done + bool(holders)
             cells = [
                 ", ".join(f"`{module.path.removeprefix('src/sonde/')}`" for module in files),
                 ", ".join(f"`{Path(module.path).stem}`" for module in holders if module.is_recipe),
-                ", ".join(f"`{test.removeprefix('tests/')}`" for test in guards),
+                ", ".join(f"`{test.removeprefix('tests/')}`" for test in tests),
                 "built" if holders else "planned",
             ]
             rows.append(f"| {term} | {' | '.join(cells)} |")

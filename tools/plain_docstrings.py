@@ -1,7 +1,7 @@
 """For the site: a docstring's first line is a paragraph, the rest stands as it was written.
 
-Docstrings of the package are plain text whose line breaks and columns mean something (names of parameters, shapes, examples
-with their output), which Markdown would run together.
+Docstrings of the package are plain text whose line breaks and columns mean something (names of parameters, shapes,
+examples with their output), which Markdown would run together.
 """
 
 from __future__ import annotations
