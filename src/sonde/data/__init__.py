@@ -1,0 +1,46 @@
+"""Data: `load(name)` for published sets, `open(path, target=…)` for the user's own; rows in memory, split and checked.
+
+What is exported is imported when it is first used, so that listing the names costs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sonde.data.catalogue import Named
+    from sonde.data.dataset import Dataset
+    from sonde.data.images import ImageSchema
+    from sonde.data.named import load, names
+    from sonde.data.opening import open, reopen, schema_from_data
+    from sonde.data.problems import BadData, Problem
+    from sonde.data.tables import TableSchema
+
+_HOMES = {
+    "BadData": "problems",
+    "Dataset": "dataset",
+    "ImageSchema": "images",
+    "Named": "catalogue",
+    "Problem": "problems",
+    "TableSchema": "tables",
+    "load": "named",
+    "names": "named",
+    "open": "opening",
+    "reopen": "opening",
+    "schema_from_data": "opening",
+}
+
+__all__ = [
+    "BadData", "Dataset", "ImageSchema", "Named", "Problem", "TableSchema", "load", "names", "open", "reopen",
+    "schema_from_data",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sonde.data' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"sonde.data.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
