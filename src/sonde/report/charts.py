@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sonde.report import words
 
-MOST_POINTS = 300  # of a line: finer than the pixels of any screen it is read on, and it keeps the page small
+MOST_POINTS, STRETCHES = 300, 120  # of a line: beyond, its noise is a grey block, so it is summed up in stretches
 MOST_DOTS = 1500
 
 
@@ -94,14 +94,12 @@ def spans_decades(values: Iterable[float]) -> bool:
 def line(steps: Sequence[float], values: Sequence[float], x: Axis, y: Axis) -> str:
     """An SVG path through the points; a value that is not finite breaks it.
 
-    Longer series are drawn by the lowest and the highest point of each of `MOST_POINTS` / 2 stretches, in their order.
+    A series longer than `MOST_POINTS` is drawn as the mean of each of `STRETCHES` stretches, within its `band`.
     """
-    points = list(zip(steps, values, strict=True))
-    if len(points) > MOST_POINTS:
-        points = _extremes(points, MOST_POINTS // 2)
+    points = _means(steps, values) if len(values) > MOST_POINTS else list(zip(steps, values, strict=True))
     path, pen_up = [], True
     for step, value in points:
-        if not math.isfinite(value) or not math.isfinite(step) or (y.log and value <= 0):
+        if not math.isfinite(value) or (y.log and value <= 0):
             pen_up = True
             continue
         path.append(f"{'M' if pen_up else 'L'}{x.at(step):g} {100 - y.at(value):g}")
@@ -110,15 +108,32 @@ def line(steps: Sequence[float], values: Sequence[float], x: Axis, y: Axis) -> s
     return "".join(p + "h0" if p[0] == "M" else p for p in path)
 
 
-def _extremes(points: list[tuple[float, float]], stretches: int) -> list[tuple[float, float]]:
-    size = math.ceil(len(points) / stretches)
-    kept: list[tuple[float, float]] = []
-    for start in range(0, len(points), size):
-        part = points[start : start + size]
-        known = [p for p in part if math.isfinite(p[1])]
-        ends = [min(known, key=lambda p: p[1]), max(known, key=lambda p: p[1])] if known else part[:1]
-        kept += sorted(set(ends), key=lambda p: p[0])
-    return kept
+def band(steps: Sequence[float], values: Sequence[float], x: Axis, y: Axis) -> str:
+    """Of a series longer than `MOST_POINTS`, the outline between lowest and highest of each stretch; else empty."""
+    if len(values) <= MOST_POINTS:
+        return ""
+    parts = _stretches(steps, values)
+    if len(parts) < 2:
+        return ""
+    upper = [f"{x.at(step):g} {100 - y.at(max(part)):g}" for step, part in parts]
+    lower = [f"{x.at(step):g} {100 - y.at(min(part)):g}" for step, part in reversed(parts)]
+    return "M" + "L".join(upper + lower) + "Z"
+
+
+def _means(steps: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
+    return [(step, math.fsum(v / len(part) for v in part)) for step, part in _stretches(steps, values)]
+
+
+def _stretches(steps: Sequence[float], values: Sequence[float]) -> list[tuple[float, list[float]]]:
+    """(middle step, finite values) of consecutive stretches; those without a finite value are left out."""
+    size = math.ceil(len(values) / STRETCHES)
+    parts = []
+    for start in range(0, len(values), size):
+        known = finite(values[start : start + size])
+        if known:
+            last = min(start + size, len(values)) - 1
+            parts.append(((steps[start] + steps[last]) / 2, known))
+    return parts
 
 
 def dots(xs: Sequence[float], ys: Sequence[float], x: Axis, y: Axis) -> tuple[str, int]:

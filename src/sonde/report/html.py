@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # How much of a list the page shows: enough to read, little enough for a page that opens at once.
 ROWS_SHOWN, ROWS_KEPT = 20, 1000  # of a table: in sight, and behind "show more"
 MATRIX_CLASSES = 20  # beyond, a confusion matrix is unreadable and its worst pairs are listed
-_PATH = re.compile(r"[MLh0-9 .e+-]*")  # what charts.line and charts.dots draw with
-PAIRS, EXAMPLES, VALUES, CHARTS = 20, 48, 30, 4
+_PATH = re.compile(r"[MLhZ0-9 .e+-]*")  # what charts.line and charts.dots draw with
+PAIRS, PAIRS_BESIDE, EXAMPLES, VALUES, CHARTS = 20, 8, 48, 30, 4
 TREE_ROWS, TREE_DEPTH, JSON_CHARACTERS = 400, 12, 60_000
 
 
@@ -82,24 +82,10 @@ def _template() -> Template:
         "number": words.number,
         "share": words.share,
         "seconds": words.seconds,
-        "plain": lambda value: words.number(value) if _is_number(value) else _text(value),
+        "sure": words.sure,
+        "raw": words.raw,
     }
     return environment.get_template("report.html.jinja")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _text(value: Any) -> str:
-    """A recipe's or a table's value in one line."""
-    if value is None:
-        return "none"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list | tuple) and all(not isinstance(v, list | tuple | Mapping) for v in value):
-        return ", ".join(_text(v) for v in value) if value else "none"
-    return json.dumps(_shallow(value), ensure_ascii=False, default=str)
 
 
 def _date(iso: str) -> str:
@@ -126,34 +112,23 @@ def _part(rows: Sequence[Any]) -> Part:
 
 
 def _value(score: Score) -> str:
-    if score.percent:
-        return words.share(score.value, words.percent_places(score.interval))
-    return words.number(float(score.value), words.places_for(score.interval)) + words.unit(score.unit)
+    return words.measured(score.value, score.unit, score.percent, score.interval)
 
 
-def _interval(interval: tuple[float, float] | None, percent: bool) -> str:
-    """'97.2 to 99.6', in the unit of its value; empty without one."""
-    if interval is None:
-        return ""
-    if percent:
-        places = words.percent_places(interval)
-        low, high = (words.number(100 * v, places) for v in interval)
-    else:
-        places_or_none = words.places_for(interval)
-        low, high = (words.number(float(v), places_or_none) for v in interval)
-    return f"{low} to {high}"
+def _interval(score: Score) -> str:
+    return words.ends(score.interval, score.percent)
 
 
 def _score(score: Score) -> dict[str, Any]:
     return {
         "label": score.label or score.name,
         "value": _value(score),
-        "interval": _interval(score.interval, score.percent),
+        "interval": _interval(score),
         "n": score.n,
         "split": score.split,
         "better": {"lower": "lower is better", "higher": "higher is better", "neither": ""}[score.better],
         "source": score.source,
-        "settings": ", ".join(f"{key} {_text(value)}" for key, value in list(score.settings.items())[:8]),
+        "settings": ", ".join(f"{key} {words.raw(value)}" for key, value in list(score.settings.items())[:8]),
     }
 
 
@@ -164,7 +139,7 @@ def _tiles(facts: Facts) -> list[dict[str, str]]:
         {
             "label": f"{s.label or s.name}, {s.split}",
             "value": _value(s),
-            "note": _interval(s.interval, s.percent) or f"{s.n:,} rows",
+            "note": _interval(s) or f"{s.n:,} rows",
         }
         for s in [s for s in facts.measures if s.split == first][:2]
     ]
@@ -200,7 +175,7 @@ def _comparison(facts: Facts) -> dict[str, Any] | None:
         if len(plots) < CHARTS:
             plots.append(_dot_plot(own, names, line))
         for row, score in zip(rows, line, strict=True):
-            row.append((_value(score), _interval(score.interval, score.percent)) if score else None)
+            row.append((_value(score), _interval(score)) if score else None)
     table = [
         {
             "name": name,
@@ -227,7 +202,7 @@ def _dot_plot(own: Score, names: Sequence[str], scores: Sequence[Score | None]) 
     for i, score in enumerate(scores):
         row: dict[str, Any] = {"name": names[i], "net": i == 0, "at": None, "off": ""}
         row["value"] = _value(score) if score else "not measured"
-        row["interval"] = _interval(score.interval, score.percent) if score else ""
+        row["interval"] = _interval(score) if score else ""
         position = next((k for k, (j, _) in enumerate(known) if j == i), None)
         if position is not None and score is not None:
             low, high = spans[position]
@@ -263,7 +238,7 @@ def _curve(curve: Curve, marks: Sequence[Mark]) -> dict[str, Any]:
     lines = []
     for kind, series in parts:
         known = charts.finite(series.values)
-        shown = [words.share(v) if curve.percent else words.number(float(v)) + words.unit(curve.unit) for v in known]
+        shown = [words.share(v) if curve.percent else words.measured(v, curve.unit) for v in known]
         title = {"train": "training rows", "val": "validation rows"}[kind]
         words_ = f"{title}, {len(series.values):,} points"
         if known:
@@ -276,6 +251,7 @@ def _curve(curve: Curve, marks: Sequence[Mark]) -> dict[str, Any]:
                 "title": title,
                 "last": shown[-1] if known else "no finite value",
                 "path": charts.line(series.steps, series.values, x, y),
+                "band": charts.band(series.steps, series.values, x, y),
                 "bad": bad,
                 "alt": words_,
             }
@@ -310,7 +286,13 @@ def _matrix(facts: Facts) -> dict[str, Any] | None:
             for g, n in enumerate(line)
         ]
         rows.append({"name": name, "cells": cells, "total": total})
-    return {"classes": c.classes, "rows": rows, "split": c.split, "upright": max(map(len, c.classes)) > 4}
+    return {
+        "classes": c.classes,
+        "rows": rows,
+        "split": c.split,
+        "upright": len(c.classes) > 4 and max(map(len, c.classes)) > 4,
+        "few": len(c.classes) <= 4,
+    }
 
 
 def _shade(part: float, right: bool) -> int:
@@ -320,9 +302,9 @@ def _shade(part: float, right: bool) -> int:
 
 
 def _pairs(facts: Facts) -> list[dict[str, Any]]:
-    """The pairs of classes most often confused, where the matrix is too large to draw."""
+    """The pairs of classes most often confused; none for two classes, whose matrix says it all."""
     c = facts.confusion
-    if c is None or len(c.classes) <= MATRIX_CLASSES:
+    if c is None or len(c.classes) < 3:
         return []
     totals: dict[int, int] = {}
     for t, _, n in c.cells:
@@ -330,7 +312,8 @@ def _pairs(facts: Facts) -> list[dict[str, Any]]:
     wrong = sorted((cell for cell in c.cells if cell[0] != cell[1]), key=lambda cell: (-cell[2], cell[:2]))
     return [
         {"truth": c.classes[t], "guess": c.classes[g], "count": n, "share": n / totals[t], "total": totals[t]}
-        for t, g, n in wrong[:PAIRS]
+        for t, g, n in wrong[: PAIRS if len(c.classes) > MATRIX_CLASSES else PAIRS_BESIDE]
+        if totals[t]
     ]
 
 
@@ -349,10 +332,10 @@ def _per_class(facts: Facts) -> dict[str, Any] | None:
         return {
             "name": r.name,
             "n": r.n,
-            "recall": words.share(r.recall),
-            "recall_interval": _interval(r.recall_interval, True),
-            "precision": words.share(r.precision),
-            "precision_interval": _interval(r.precision_interval, True),
+            "recall": _share(r.recall, r.recall_interval),
+            "recall_interval": words.ends(r.recall_interval, True),
+            "precision": _share(r.precision, r.precision_interval),
+            "precision_interval": words.ends(r.precision_interval, True),
             "at": axis.at(r.recall) if _known(r.recall) else None,
             "low": axis.at(min(ends)) if ends else 0,
             "width": axis.at(max(ends)) - axis.at(min(ends)) if ends else 0,
@@ -361,6 +344,10 @@ def _per_class(facts: Facts) -> dict[str, Any] | None:
     part = _part(rows)
     shown = Part([row(r) for r in part.head], [row(r) for r in part.tail], part.left_out)
     return {"rows": shown, "axis": axis, "worst_first": worst_first}
+
+
+def _share(value: float | None, interval: tuple[float, float] | None) -> str:
+    return words.number(None) if value is None else words.measured(value, percent=True, interval=interval)
 
 
 def _example(example: Example) -> dict[str, Any]:
@@ -379,14 +366,14 @@ def _fit(fit: Fit) -> dict[str, Any]:
         "path": path,
         "drawn": drawn,
         "n": len(fit.truth),
-        "residuals": _histogram(fit.residuals, "predicted minus true") if fit.residuals else None,
+        "residuals": _histogram(fit.residuals, "Predicted minus true") if fit.residuals else None,
     }
 
 
 def _histogram(histogram: Histogram, name: str) -> dict[str, Any]:
     """Bars in per cent of the highest; bins whose edges are not finite are left out."""
     x = charts.linear(histogram.edges, count=4)
-    y = charts.linear([0, max(histogram.counts, default=1) or 1], count=3)
+    y = charts.linear([0, 1.06 * (max(histogram.counts, default=1) or 1)], count=3)
     bars = []
     for low, high, count in zip(histogram.edges, histogram.edges[1:], histogram.counts, strict=False):
         if math.isfinite(low) and math.isfinite(high):
@@ -396,8 +383,8 @@ def _histogram(histogram: Histogram, name: str) -> dict[str, Any]:
     most = ""
     if histogram.counts:
         top = max(range(len(histogram.counts)), key=lambda i: histogram.counts[i])
-        ends = " and ".join(words.number(float(histogram.edges[i])) for i in (top, top + 1))
-        most = f", most often between {ends}{words.unit(histogram.unit)}"
+        low, high = float(histogram.edges[top]), float(histogram.edges[top + 1])
+        most = f", most often between {words.number(low)} and {words.measured(high, histogram.unit)}"
     return {
         "name": name,
         "unit": "" if histogram.unit == "1" else histogram.unit,
@@ -459,14 +446,10 @@ def _tree(recipe: Mapping[str, Any]) -> tuple[Node, ...]:
                 pairs = value.items() if isinstance(value, Mapping) else ((str(i + 1), v) for i, v in enumerate(value))
                 made.append(Node(str(key), "" if value else "none", nodes(pairs, depth + 1)))
             else:
-                made.append(Node(str(key), words.number(value) if _is_odd(value) else _text(value)))
+                made.append(Node(str(key), words.raw(value)))
         return tuple(made)
 
     return nodes(recipe.items(), 0)
-
-
-def _is_odd(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _shallow(value: Any, depth: int = 20) -> Any:

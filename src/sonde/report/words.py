@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Mapping
 
 THIN = "\u202f"  # narrow no-break space, between a number and its unit
 
@@ -92,10 +93,44 @@ def share(value: float | None, places: int = 1) -> str:
 
 
 def percent_places(interval: tuple[float, float] | None) -> int:
-    """One decimal of a per cent, or two where the interval is so narrow that the second tells something."""
-    if interval is None or not all(map(math.isfinite, interval)):
-        return 1
-    return 2 if 0 < abs(interval[1] - interval[0]) < 0.005 else 1
+    """Decimals of a per cent: one, or two where half the interval is below one per cent."""
+    places = places_for((100 * interval[0], 100 * interval[1])) if interval else None
+    return min(2, max(1, places or 1))
+
+
+def measured(value: float, unit: str = "1", percent: bool = False, interval: tuple[float, float] | None = None) -> str:
+    """A measured number with as many decimals as its interval gives meaning, and its unit; `percent`: value is a share.
+
+    >>> measured(0.98889, percent=True, interval=(0.972, 0.9957)), measured(54.26, "mmHg", interval=(49.8, 58.9))
+    ('98.9\u202f%', '54.3\u202fmmHg')
+    """
+    if percent:
+        return share(value, percent_places(interval))
+    return number(float(value), places_for(interval)) + (f"{THIN}{unit}" if unit not in ("", "1") else "")
+
+
+def ends(interval: tuple[float, float] | None, percent: bool = False) -> str:
+    """An interval in words, rounded like the value it belongs to; empty where there is none.
+
+    >>> ends((0.972, 0.9957), percent=True)
+    '97.2 to 99.6'
+    """
+    if interval is None:
+        return ""
+    places, scale = (percent_places(interval), 100) if percent else (places_for(interval), 1)
+    low, high = (number(float(v) * scale, places) for v in interval)
+    return f"{low} to {high}"
+
+
+def sure(confidence: float) -> str:
+    """A model's confidence: whole per cent, and never "100 %" for what is less.
+
+    >>> sure(0.612), sure(0.9996)
+    ('61\u202f%', '> 99.9\u202f%')
+    """
+    if 0.995 <= confidence < 1:
+        return f"> 99.9{THIN}%" if confidence > 0.999 else share(confidence, 1)
+    return share(confidence, 0)
 
 
 def seconds(value: float | None) -> str:
@@ -114,6 +149,23 @@ def seconds(value: float | None) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
 
 
-def unit(name: str) -> str:
-    """A unit as a suffix: nothing for "1", else the unit after a narrow space."""
-    return "" if name in ("", "1") else f"{THIN}{name}"
+def raw(value: object) -> str:
+    """A value of a table or a setting as it stands there: a year has no thousands separator; floats to six digits.
+
+    >>> raw(2024), raw(0.1 + 0.2), raw([1, 2]), raw(None), raw(True)
+    ('2024', '0.3', '1, 2', 'none', 'true')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else number(value)
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**15 else number(value)
+    if isinstance(value, list | tuple):
+        inner = ", ".join(f"[{raw(v)}]" if isinstance(v, list | tuple) else raw(v) for v in value[:100])
+        return (inner + (", …" if len(value) > 100 else "")) if value else "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {raw(item)}" for key, item in list(value.items())[:100]) or "none"
+    return str(value)
