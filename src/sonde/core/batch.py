@@ -83,7 +83,7 @@ class Batch:
         def walk(path: str, tree: Any) -> None:
             if isinstance(tree, Mapping):
                 for k, v in tree.items():
-                    walk(f"{path}.{k}", v)
+                    walk(f"{path}.{_escaped(k)}", v)
             elif tree is not None:
                 flat[path] = tree
 
@@ -96,9 +96,17 @@ class Batch:
         """The batch that `rows` flattened."""
         tree: dict[str, Any] = {}
         for path, value in rows.items():
-            *parents, leaf = path.split(".")
+            *parents, leaf = map(_unescaped, path.split("."))
             at = tree
             for parent in parents:
                 at = at.setdefault(parent, {})
             at[leaf] = value
         return Batch(tree["x"], tree.get("y"), tree.get("records"), tree.get("fields", {}))
+
+
+def _escaped(name: str) -> str:
+    return name.replace("%", "%25").replace(".", "%2E")  # columns are called what people call them: marital.status
+
+
+def _unescaped(name: str) -> str:
+    return name.replace("%2E", ".").replace("%25", "%")
