@@ -26,7 +26,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         given = [v for v in (self.steps, self.epochs, self.seconds) if v is not None]
-        if not given or min(given) <= 0:
+        if not given or not all(v > 0 for v in given):  # not "<= 0": NaN is no limit either
             raise ValueError(f"a budget needs a positive number of steps, epochs or seconds; got {self}")
 
     def steps_of(self, steps_per_epoch: int | None) -> int | None:
