@@ -75,8 +75,8 @@ ALL = [block for page in PAGES for block in blocks(page)]
 
 
 @dataclass
-class Session:
-    """One page being run: its folder, its names, and how far it has come."""
+class Page:
+    """A page being run: its folder, its names, and how far it has come."""
 
     folder: Path
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page"})
@@ -159,7 +159,7 @@ def skipped(block: Block) -> str:
 
 
 @pytest.fixture(scope="session")
-def sessions() -> dict[str, Session]:
+def pages() -> dict[str, Page]:
     return {}
 
 
@@ -169,14 +169,14 @@ def case(block: Block) -> Any:
 
 
 @pytest.mark.parametrize("block", [case(block) for block in ALL])
-def test_block(block: Block, sessions: dict[str, Session], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_block(block: Block, pages: dict[str, Page], tmp_path_factory: pytest.TempPathFactory) -> None:
     if reason := skipped(block):
         pytest.skip(reason)
-    if block.page not in sessions:
+    if block.page not in pages:
         folder = tmp_path_factory.mktemp(Path(block.page).stem)
         write_all(folder)
-        sessions[block.page] = Session(folder)
-    sessions[block.page].run(block)
+        pages[block.page] = Page(folder)
+    pages[block.page].run(block)
 
 
 def test_console_blocks_hold_commands() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,16 @@ def test_what_is_put_off_says_until_when(path: Path) -> None:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if re.search(rf"\b({words})\b", line):
             assert re.search(r"20\d\d-\d\d-\d\d", line), f"{each(path)}:{number}: give it a date (YYYY-MM-DD)"
+
+
+def test_every_dependency_is_pinned() -> None:
+    """Of the core, the tests and the site; what those need in turn is pinned by the same run of `make constraints`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["dev"], *extras["docs"]]
+    names = {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in asked}
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+    assert names <= pinned, f"run `make constraints`: {sorted(names - pinned)}"
 
 
 def test_every_entry_term_named_by_a_module_exists() -> None:
