@@ -161,7 +161,8 @@ class Run:
         if self._hooks["batch"]:
             batch = self.chain("batch", batch, self)
         assert self.updater is not None
-        for turn in self.objective.turns(self.step):
+        turns = self.objective.turns(self.step)
+        for turn in turns:
             self.updater.update(self, turn, partial(self.gradient, turn, batch))
             if self._hooks["project"]:
                 with torch.no_grad():
@@ -169,7 +170,7 @@ class Run:
                         m.project(self, turn)
         self.step, self.done = self.step + 1, self.done + 1
         if self._hooks["on"]:
-            self.emit(Stepped(batch, dict(self.losses)))
+            self.emit(Stepped(batch, {turn: self.losses[turn] for turn in turns if turn in self.losses}))
 
     def emit(self, event: Event) -> None:
         """Tell every method that observes."""
@@ -218,7 +219,9 @@ class Run:
             self.objective.load_state_dict(shipped)
         self.objective.eval()
         try:
-            with torch.no_grad(), self.engine.autocast(self.device):
+            # What an evaluation draws (a latent, a random crop) must not move what training draws.
+            devices = [self.device] if self.device.type == "cuda" else []
+            with torch.random.fork_rng(devices), torch.no_grad(), self.engine.autocast(self.device):
                 yield self.objective
         finally:
             if kept is not None:
