@@ -50,6 +50,7 @@ class Backprop(Method):
         params = run.params(turn)
         if run.engine.precision != "16-mixed":
             return self._backward(run, turn, params, batch, record, 1.0)
+        buffers = [(b, b.clone()) for b in run.objective.buffers()] if record else []
         for _ in range(40):  # 2^16 halved 40 times is far below any useful scale
             grads = self._backward(run, turn, params, batch, record, self.scale)
             if first_nonfinite(grads) is None:
@@ -61,6 +62,8 @@ class Backprop(Method):
                     g.mul_(inverse)
                 return grads
             self.scale, self.calm = self.scale / 2, 0
+            for buffer, before in buffers:  # a step computed again must not move running statistics again
+                buffer.copy_(before)
         return grads
 
     def _backward(self, run: Run, turn: str, params: Params, batch: Batch, record: bool, scale: float) -> Grads:
