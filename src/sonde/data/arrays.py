@@ -185,7 +185,8 @@ def as_pixels(array: np.ndarray, what: str) -> np.ndarray:
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or array.shape[1] not in (1, 3, 4) or 0 in array.shape[2:]:
         raise SondeError(
-            f"{what} has shape {array.shape}, which is no pile of pictures", "give (N, H, W), (N, H, W, C) or (N, C, H, W)"
+            f"{what} has shape {array.shape}, which is no pile of pictures",
+            "give (N, H, W), (N, H, W, C) or (N, C, H, W)",
         )
     if array.dtype.kind == "b":
         array = array.astype(np.uint8) * 255
@@ -197,7 +198,8 @@ def as_pixels(array: np.ndarray, what: str) -> np.ndarray:
         if array.size and not (array.min() >= 0 and array.max() <= 1):  # false for NaN too
             rows = np.flatnonzero(~((array >= 0) & (array <= 1)).all((1, 2, 3)))
             raise SondeError(
-                f"{what} holds floats outside [0, 1], first in picture {rows[0]}", "divide pixels by their largest value"
+                f"{what} holds floats outside [0, 1], first in picture {rows[0]}",
+                "divide the pixels by their largest value",
             )
         array = array.astype(np.float32)
     elif array.dtype != np.uint8:

@@ -23,12 +23,14 @@ KINDS: tuple[Kind, ...] = ("numeric", "boolean", "date", "categorical")
 MAX_CATEGORIES = 10_000  # of one column; rarer ones read as unseen
 PARTS = ("days", "month", "weekday", "hour")  # of a date; days count from 2000-01-01
 FORMATS = (
-    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%dT%H:%M:%S%.f%z",
+    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%z",
     "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%d.%m.%Y", "%d.%m.%Y %H:%M",
     "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%d-%m-%Y",
 )  # fmt: skip
 AMBIGUOUS = {"%m/%d/%Y": "%d/%m/%Y", "%m/%d/%Y %H:%M": "%d/%m/%Y %H:%M"}
-LIKE_ID = re.compile(r"(?i:id|index|row|row[_ -]?(id|num|number|index)|uuid|guid|unnamed.*|.*[_ -](id|uuid|guid))|.*[a-z]I[dD]|")
+LIKE_ID = re.compile(
+    r"(?i:id|index|row|row[_ -]?(id|num|number|index)|uuid|guid|unnamed.*|.*[_ -](id|uuid|guid))|.*[a-z]I[dD]|"
+)
 EXACT = 2**24  # whole numbers above this are rounded by float32
 
 
@@ -98,7 +100,8 @@ class Column:
             read.names("parts", len(PARTS)),
         )
         date = column.kind == "date"
-        if (column.categories and column.kind != "categorical") or date != bool(column.parts) or (column.format and not date):
+        misplaced = (column.categories and column.kind != "categorical") or (column.format and not date)
+        if misplaced or date != bool(column.parts):
             raise read.error(f"{quoted(column.name)} has settings that do not belong to its kind")
         if set(column.parts) - set(PARTS):
             raise read.error(f"{quoted(column.name)} has unknown parts")
@@ -148,10 +151,10 @@ def _number(series: pl.Series, values: pl.Series) -> tuple[Column | None, str]:
         if (finite == finite.round() if finite.dtype.is_float() else finite == finite).all():
             return None, "named like an identifier, and different in every row"
     column = Column(name, "numeric")
-    if len(finite) and float(max(abs(finite.max()), abs(finite.min()))) > EXACT:  # type: ignore[arg-type, operator]
-        wide = finite.cast(float)
+    wide = finite.cast(float).to_numpy()
+    if len(wide) and np.abs(wide).max() > EXACT:
         with np.errstate(over="ignore"):
-            if len(np.unique(wide.to_numpy().astype(np.float32))) < wide.n_unique():
+            if len(np.unique(wide.astype(np.float32))) < len(np.unique(wide)):
                 return column, "float32 rounds some of its values together"
     return column, ""
 
@@ -219,6 +222,8 @@ def as_dates(series: pl.Series, format: str) -> pl.Series:
         format = date_format(series.drop_nulls())[0] or FORMATS[0]
     if "%Y" in format and not format.startswith("%Y"):  # polars would read the year 20 in 1/2/20
         series = series.set(~series.str.contains(r"\d{4}").fill_null(False), None)
+    if format.endswith("%z"):
+        series = series.str.replace("[zZ]$", "+00:00")
     try:
         found = series.str.to_datetime(format, strict=False, time_unit="us")
     except pl.exceptions.PolarsError as error:
@@ -250,9 +255,8 @@ def _part(moments: pl.Series, part: str) -> np.ndarray:
 
 def _strange(series: pl.Series, row: int, wanted: str) -> str:
     value = series[row]
-    infinite = isinstance(value, float | int) or str(value).lstrip("+-").lower() in ("inf", "infinity")
-    infinite |= wanted == "a number" and not numbers(series[row : row + 1]).is_null()[0]
-    reason = "is infinite or too large for float32" if wanted == "a number" and infinite else f"is not {wanted} like the rest"
+    huge = wanted == "a number" and not numbers(series[row : row + 1]).is_null()[0]
+    reason = "is infinite or too large for float32" if huge else f"is not {wanted} like the rest"
     return f"{quoted(value)} in column {quoted(series.name)} {reason}"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,11 +54,11 @@ class Dataset:
 
     def __post_init__(self) -> None:
         n = len(self.y)
-        parts = {f"x[{k!r}]": v for k, v in self.x.items()} if isinstance(self.x, dict) else {"x": self.x}
-        parts |= {f"fields[{k!r}]": v for k, v in self.fields.items()} | {"names": self.names or range(n)}  # type: ignore[dict-item]
-        for what, part in parts.items():
-            if len(part) != n:
-                raise ValueError(f"{what} has {len(part)} rows but y has {n}")
+        x = self.x if isinstance(self.x, dict) else {"": self.x}
+        parts = {f"x {k}": len(v) for k, v in x.items()} | {f"field {k}": len(v) for k, v in self.fields.items()}
+        for what, rows in (parts | {"names": len(self.names) or n}).items():
+            if rows != n:
+                raise ValueError(f"{what} has {rows} rows but y has {n}")
         if tuple(sorted(self.splits)) != tuple(sorted(SPLITS)):
             raise ValueError(f"splits must be {SPLITS}, not {tuple(self.splits)}")
         used = torch.cat([self.splits[s] for s in SPLITS])
@@ -97,13 +98,14 @@ class Dataset:
         digest = hashlib.sha256()
         x = self.x if isinstance(self.x, dict) else {"": self.x}
         tensors = {f"x.{k}": v for k, v in x.items()} | {"y": self.y}
-        tensors |= {f"splits.{k}": v for k, v in self.splits.items()} | {f"fields.{k}": v for k, v in self.fields.items()}
+        tensors |= {f"splits.{k}": v for k, v in self.splits.items()}
+        tensors |= {f"fields.{k}": v for k, v in self.fields.items()}
         for key in sorted(tensors):
             value = tensors[key].detach().cpu().contiguous()
-            if value.is_floating_point():
-                value = torch.where(value.isnan(), torch.full_like(value, float("nan")), value)  # one NaN, whatever its bits
+            if value.is_floating_point():  # one NaN, whatever its bits
+                value = torch.where(value.isnan(), torch.full_like(value, float("nan")), value)
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-            digest.update(value.numpy())
+            digest.update(value.numpy().data)
         digest.update(json.dumps(self.schema.to_data(), sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -115,14 +117,14 @@ class Dataset:
 
 
 class RowNames(Sequence[str]):
-    """"row 17" for every row, made when asked for: a million rows need no million strings.
+    """ "row 17" for every row, made when asked for: a million rows need no million strings.
 
     >>> names = RowNames([2, 3, 5], "row ")
     >>> names[2], len(names), list(names[:2])
     ('row 5', 3, ['row 2', 'row 3'])
     """
 
-    def __init__(self, numbers: Sequence[int] | range, prefix: str = "row ") -> None:
+    def __init__(self, numbers: Sequence[int] | np.ndarray, prefix: str = "row ") -> None:
         self.numbers, self.prefix = numbers, prefix
 
     def __len__(self) -> int:

@@ -79,7 +79,8 @@ def _utf8(data: bytes, name: str, encoding: str) -> bytes:
         raise SondeError(f"{name} row {row}: byte {start} is not {known.name} text", remedy) from error
     if "\0" in text:
         row = text.count("\n", 0, text.index("\0")) + 1
-        remedy = "give a text file" if data.count(b"\0") * 3 < len(data) else "pass encoding='utf-16', or give a text file"
+        often = data.count(b"\0") * 3 > len(data)
+        remedy = "pass encoding='utf-16', or give a text file" if often else "give a text file"
         raise SondeError(f"{name} row {row} holds a zero byte, so it is not a text table", remedy)
     if known.name != "utf-8":
         data = text.removeprefix("\ufeff").encode()

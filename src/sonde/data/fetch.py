@@ -81,7 +81,7 @@ def find(name: str, pinned: Pinned) -> bytes | None:
 
 
 def store(name: str, file: str, data: bytes) -> None:
-    """Keep a verified file in the cache: written beside its place, flushed, renamed. A cache that cannot be written is no error."""
+    """Keep a verified file in the cache: written beside its place, flushed, renamed. A cache may fail: no error."""
     folder = cache_folder() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,8 @@ def fetch(pinned: Pinned) -> bytes:
                 total += len(part)
     except (OSError, ValueError) as error:  # URLError and time-outs are OSErrors
         reason = getattr(error, "reason", None) or error
-        raise SondeError(f"{pinned.url} could not be downloaded: {reason}", "try later, or set SONDE_DATA to a mirror") from error
+        remedy = "try later, or set SONDE_DATA to a mirror"
+        raise SondeError(f"{pinned.url} could not be downloaded: {reason}", remedy) from error
     data = b"".join(parts)
     if len(data) != pinned.size or hashlib.sha256(data).hexdigest() != pinned.sha256:
         raise SondeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from sonde.core.errors import SondeError
 from sonde.data.files import unreadable
-from sonde.data.problems import Problem, listed, quoted
+from sonde.data.problems import Problem, listed
 from sonde.data.splits import SYNONYMS
 
 MAX_FILES = 10_000_000
@@ -37,7 +37,7 @@ def ignored(name: str) -> bool:
 
 
 def walk(root: Path, inside: str = "") -> tuple[list[str], list[Problem]]:
-    """Every file under `root`/`inside`, sorted, relative to `root`; links to folders, and links out of `root`, are problems."""
+    """Files under `root`/`inside`, sorted, relative to `root`; links to folders or out of `root` are problems."""
     files: list[str] = []
     problems: list[Problem] = []
     base = os.path.realpath(root)
@@ -102,7 +102,7 @@ def class_folders(root: Path) -> Listing:
             inner = subfolders(root / name)
             loose, _ = walk(root, name) if not inner else ([], [])
             if not inner:
-                listing.notes.append(f"{name}/ has no class folders: its {len(loose)} files have no label and are left out")
+                listing.notes.append(f"{name}/ has no class folders: its {len(loose)} files are left out")
             for label in inner:
                 _add(listing, root, f"{name}/{label}", label)
             given += [part] * (len(listing.paths) - before)
@@ -140,13 +140,12 @@ def _natural(name: str) -> tuple[int, float, str]:
     return (0, float(name), name) if name.isascii() and name.isdigit() and len(name) < 300 else (1, 0.0, name)
 
 
-def file_column(names: Sequence[str], columns: dict[str, list[str | None]], files: Sequence[str], prefix: str = "") -> str:
-    """Which column of a table names the files: the one most of whose first 100 values are found; "" if none."""
+def file_column(heads: Mapping[str, Sequence[str]], files: Sequence[str]) -> str:
+    """Which column names the files, given the first values of each: the one most of which are found; "" if none."""
     index = index_files(files)
     best, most = "", 0.5
-    for name in names:
-        values = [value for value in columns[name][:100] if value]
-        share = sum(lookup(index, value) is not None for value in values) / len(values) if values else 0.0
+    for name, values in heads.items():
+        share = sum(lookup(index, value) is not None for value in values) / max(1, len(values))
         if share > most:
             best, most = name, share
     return best
@@ -167,9 +166,3 @@ def index_files(files: Sequence[str]) -> dict[str, str]:
 def lookup(index: dict[str, str], value: str) -> str | None:
     """The file that a cell means, or None."""
     return index.get(value.replace("\\", "/").removeprefix("./"))
-
-
-def check_root(root: Path) -> None:
-    """Refuse a folder that is not there."""
-    if not root.is_dir():
-        raise SondeError(f"{quoted(root)} is not a folder", "check the path")

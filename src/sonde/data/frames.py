@@ -61,7 +61,9 @@ def read_frame(
     if isinstance(raw, str | Path):
         path = Path(raw)
         refuse_pickled(path)
-        frame = _read_parquet(path, limit) if _is_parquet(path) else _read_text(path, encoding, separator, header, limit)
+        frame = (
+            _read_parquet(path, limit) if _is_parquet(path) else _read_text(path, encoding, separator, header, limit)
+        )
     else:
         data = _columns(raw)
         check_names(data.columns, "the frame")
@@ -102,7 +104,7 @@ def _read_parquet(path: Path, limit: int) -> Frame:
             rows = pl.scan_parquet(file).select(pl.len()).collect().item()
             if rows * max(1, len(schema)) > limit // 8:  # 8 bytes a cell, before anything is unpacked
                 raise SondeError(
-                    f"{path.name} unpacks to {rows:,} rows of {len(schema)} columns, above the limit of {limit:,} bytes",
+                    f"{path.name} unpacks to {rows:,} rows of {len(schema)} columns, over the limit of {limit:,} bytes",
                     "open a part of it, or raise the limit with limit=BYTES if memory allows",
                 )
             file.seek(0)
@@ -180,7 +182,9 @@ def _objects(name: str, values: Sequence[Any]) -> pl.Series:
     if kinds and all(issubclass(kind, datetime.date) for kind in kinds):
         moments = [None if v is None else _moment(v) for v in known]
         return pl.Series(name, moments, pl.Datetime("us"))
-    strange = next((kind for kind in kinds if not issubclass(kind, str | int | float | np.generic | datetime.date)), None)
+    strange = next(
+        (kind for kind in kinds if not issubclass(kind, str | int | float | np.generic | datetime.date)), None
+    )
     if strange:
         raise SondeError(
             f"column {quoted(name)} holds {strange.__name__} values", "give numbers, text, dates or truth values"
@@ -245,7 +249,9 @@ def plain_text(series: pl.Series) -> pl.Series:
         text = series.dt.to_string("iso:strict").str.replace(r"T00:00:00(\.0+)?$", "")
     elif series.dtype.is_float():
         whole = series.is_finite() & (series == series.floor()) & (series.abs() < 2**53)
-        text = series.cast(pl.String).zip_with(~whole.fill_null(False), series.cast(pl.Int64, strict=False).cast(pl.String))
+        text = series.cast(pl.String).zip_with(
+            ~whole.fill_null(False), series.cast(pl.Int64, strict=False).cast(pl.String)
+        )
     else:
         text = series.cast(pl.String)
     return text.str.replace(r"^(-?\d+)\.0+$", "${1}")
@@ -277,7 +283,9 @@ def find_column(name: str, names: Sequence[str], role: str) -> str:
     """
     if name in names:
         return name
-    raise SondeError(f"{role} column {quoted(name)} is not in the data{closest(name, names)}", f"choose from {listed(names, 40)}")
+    raise SondeError(
+        f"{role} column {quoted(name)} is not in the data{closest(name, names)}", f"choose from {listed(names, 40)}"
+    )
 
 
 def split_names(names: str | Sequence[str], known: Sequence[str], role: str) -> tuple[str, ...]:

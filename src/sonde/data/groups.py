@@ -38,7 +38,9 @@ class Groups:
         import polars as pl
 
         if self.column not in data.columns:
-            raise SondeError(f"sensitive column {quoted(self.column)} is not in the data", f"choose from {listed(data.columns)}")
+            raise SondeError(
+                f"sensitive column {quoted(self.column)} is not in the data", f"choose from {listed(data.columns)}"
+            )
         series = data[self.column]
         if self.edges:
             value = numbers(series).to_numpy().astype(np.float64)
@@ -46,8 +48,8 @@ class Groups:
             codes[np.isnan(value)] = -1
         else:
             text = plain_text(series)
-            codes = text.replace_strict(self.names, range(len(self.names)), default=-1, return_dtype=pl.Int64)
-            codes = codes.fill_null(-1).to_numpy().astype(np.int64)
+            found = text.replace_strict(self.names, range(len(self.names)), default=-1, return_dtype=pl.Int64)
+            codes = found.fill_null(-1).to_numpy().astype(np.int64)
         if self.names[-1] == MISSING:
             codes[series.is_null().to_numpy()] = len(self.names) - 1
         wrong = [

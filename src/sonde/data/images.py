@@ -15,7 +15,7 @@ from sonde.core.errors import SondeError
 from sonde.data import splits
 from sonde.data.arrays import as_pixels
 from sonde.data.dataset import Dataset
-from sonde.data.files import LIMIT, refuse_pickled
+from sonde.data.files import refuse_pickled
 from sonde.data.groups import Groups
 from sonde.data.outputs import decode
 from sonde.data.pixels import FITS, Fit, Header, Unusable, bombs_are_errors, header, in_threads, pixels, read
@@ -220,7 +220,9 @@ def choose_size(asked: int | Sequence[int] | None, sizes: set[tuple[int, int]]) 
     if asked is not None:
         sides = (asked, asked) if isinstance(asked, int) else tuple(asked)
         if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides):
-            raise SondeError(f"size={asked!r} is not a size", f"give pixels from 1 to {MAX_SIDE}: size=64 or size=(48, 64)")
+            raise SondeError(
+                f"size={asked!r} is not a size", f"give pixels from 1 to {MAX_SIDE}: size=64 or size=(48, 64)"
+            )
         return (sides[0], sides[1]), f"size: {sides[0]} x {sides[1]} px, as asked"
     if len(sizes) == 1 and max(next(iter(sizes))) <= LARGEST_NATIVE:
         (size,) = sizes
@@ -253,7 +255,7 @@ def resampled(x: np.ndarray, channels: int, size: tuple[int, int], fit: Fit) -> 
 
 
 def check_fit(fit: str) -> Fit:
-    """"crop" or "pad"."""
+    """ "crop" or "pad"."""
     if fit not in FITS:
         raise SondeError(f"fit {quoted(fit)} is not known{closest(fit, FITS)}", f"choose from {listed(FITS)}")
     return FITS[FITS.index(fit)]  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,16 @@ from sonde.data.dataset import Dataset, RowNames
 from sonde.data.files import under
 from sonde.data.folders import class_folders, file_column, index_files, lookup, walk
 from sonde.data.frames import Frame, plain_text, split_names
-from sonde.data.groups import infer_groups
+from sonde.data.groups import Groups, infer_groups
 from sonde.data.images import (
-    ImageSchema, check_fit, check_memory, choose_size, headers, image_dataset, read_files, resampled,
+    ImageSchema,
+    check_fit,
+    check_memory,
+    choose_size,
+    headers,
+    image_dataset,
+    read_files,
+    resampled,
 )  # fmt: skip
 from sonde.data.problems import Problem, bad_data, listed, quoted
 from sonde.data.rowchecks import check_classes
@@ -26,6 +34,20 @@ from sonde.data.targets import Target, infer_target
 
 if TYPE_CHECKING:
     from sonde.data.opening import Options
+
+
+@dataclass
+class Pictures:
+    """Files on their way to a data set: row i is the file `paths[i]`, with target y[i] and group codes in `fields`."""
+
+    paths: list[str]
+    y: np.ndarray
+    target: Target
+    given: np.ndarray | None
+    problems: list[Problem]
+    notes: list[str]
+    groups: tuple[Groups, ...] = ()
+    fields: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def picture_folder(root: Path, o: Options, name: str) -> Dataset:
@@ -39,43 +61,39 @@ def picture_folder(root: Path, o: Options, name: str) -> Dataset:
     code = {label: i for i, label in enumerate(listing.classes)}
     y = np.array([code[label] for label in listing.labels], np.int64)
     notes = [f"images in a folder per class: {len(listing.classes)} classes: {listed(listing.classes)}", *listing.notes]
-    return _files(root, listing.paths, listing.paths, y, target, listing.given, listing.problems, notes, {}, o, name, str(root))
+    pictures = Pictures(listing.paths, y, target, listing.given, listing.problems, notes)
+    return _files(root, pictures, o, name, str(root))
 
 
 def labelled_folder(root: Path, labels: str, read: Callable[[Path], Frame]) -> tuple[Frame, str]:
-    """The table of labels of a folder and its column of file names ("" when no column names files).
+    """The table of labels of a folder and its column of file names; "" when it is merely beside the files.
 
     Raises:
-        SondeError: `labels` is not there.
+        SondeError: no column names files, although `labels` was asked for by a path of its own.
     """
     path = Path(labels) if Path(labels).is_file() else root / labels
     frame = read(path)
-    column = names_files(root, frame)
-    if not column and path.name != labels:
-        raise SondeError(f"no column of {path.name} names files in {root}", "give a column of file names, relative to the folder")
+    column = names_files(root, frame, True)
+    if not column and path != root / labels:
+        remedy = "give a column of file names, relative to the folder"
+        raise SondeError(f"no column of {path.name} names files in {root}", remedy)
     return frame, column
 
 
-def names_files(root: Path, frame: Frame) -> str:
-    """The column whose values are files under `root`, or ""; folders are only searched if a column looks like it."""
-    texts = [s.name for s in frame.data if s.dtype == str or str(s.dtype) == "String"]
-    heads = {name: frame.data[name].drop_nulls().head(100).to_list() for name in texts}
-    likely = [n for n, values in heads.items() if sum("." in v or (root / v).is_file() for v in values if len(v) < 255) > 0]
-    columns = [n for n in likely if any(_looks_like_image(v) for v in heads[n])] or [
-        n for n, values in heads.items() if any((root / f"{v}.{end}").is_file() for v in values[:5] for end in ("png", "jpg") if _plain(v))
-    ]
-    if not columns:
-        return ""
-    files, _ = walk(root)
-    return file_column(columns, {n: list(heads[n]) for n in columns}, files)
+def names_files(root: Path, frame: Frame, search: bool) -> str:
+    """The column whose values are files under `root`, or "".
 
-
-def _plain(value: str) -> bool:
-    return 0 < len(value) < 200 and not any(mark in value for mark in "/\\\0")
+    Without `search`, the folder (which may be anyone's home) is only walked when a column looks like names of images.
+    """
+    heads = {s.name: plain_text(s.drop_nulls().head(100)).to_list() for s in frame.data if not s.dtype.is_nested()}
+    if not search:
+        heads = {name: values for name, values in heads.items() if any(map(_looks_like_image, values))}
+    return file_column(heads, walk(root)[0]) if heads else ""
 
 
 def _looks_like_image(value: str) -> bool:
-    return value.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"))
+    endings = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+    return value.lower().endswith(endings)
 
 
 def labelled_dataset(
@@ -92,8 +110,8 @@ def labelled_dataset(
     goal, note = infer_target(frame.data, targets, o.task, o.label_separator)
     y, wrong = goal.encode(frame.data)
     groups, notes = [], [f"images named by column {quoted(column)}", note]
-    for field in split_names(o.sensitive, others, "sensitive"):
-        group, note = infer_groups(frame.data, field)
+    for sensitive in split_names(o.sensitive, others, "sensitive"):
+        group, note = infer_groups(frame.data, sensitive)
         groups.append(group)
         notes.append(note)
     fields = {group.column: group.encode(frame.data)[0] for group in groups}
@@ -113,13 +131,11 @@ def labelled_dataset(
     if unnamed > 0:
         notes.append(f"{unnamed} files that the table does not name are left out")
     rows = np.flatnonzero(keep)
-    if given is not None:
-        given = given[keep]
-    chosen = [paths[row] for row in rows]
-    return _files(
-        root, chosen, chosen, y[keep], goal, given, problems, notes, {k: v[keep] for k, v in fields.items()}, o, name, path,
-        tuple(groups),
-    )  # fmt: skip
+    given = given[keep] if given is not None else None
+    fields = {key: codes[keep] for key, codes in fields.items()}
+    chosen = [paths[row] for row in rows.tolist()]
+    pictures = Pictures(chosen, y[keep], goal, given, problems, notes, tuple(groups), fields)
+    return _files(root, pictures, o, name, path)
 
 
 def _why_missing(root: Path, value: str | None) -> str:
@@ -132,24 +148,10 @@ def _why_missing(root: Path, value: str | None) -> str:
     return f"{quoted(value)} {'is not a file that can be used' if found.exists() else 'is not in the folder'}"
 
 
-def _files(
-    root: Path,
-    paths: Sequence[str],
-    names: Sequence[str],
-    y: np.ndarray,
-    target: Target,
-    given: np.ndarray | None,
-    problems: Sequence[Problem],
-    notes: Sequence[str],
-    fields: Mapping[str, np.ndarray],
-    o: Options,
-    name: str,
-    source: str,
-    groups: tuple = (),
-) -> Dataset:
-    """Headers, then pixels, of every file; then either all problems at once, or the data set of the files that are good."""
-    notes, problems = list(notes), list(problems)
-    full = [root / path for path in paths]
+def _files(root: Path, p: Pictures, o: Options, name: str, source: str) -> Dataset:
+    """Headers, then pixels, of every file; then all problems at once, or the data set of the files that are good."""
+    names, y, given, notes, problems = p.paths, p.y, p.given, list(p.notes), list(p.problems)
+    full = [root / path for path in names]
     heads, found = headers(full, names)
     problems += found
     keep = np.array([head is not None for head in heads], bool)
@@ -164,15 +166,15 @@ def _files(
     notes.append(note)
     kind = "gray" if channels == 1 else "RGB"
     notes.append(f"colour: {kind}" + (f" ({gray} of {len(known)} are gray)" if 0 < gray < len(known) else ""))
-    schema = ImageSchema(channels, size, target, groups, check_fit(o.fit))
+    schema = ImageSchema(channels, size, p.target, p.groups, check_fit(o.fit))
     check_memory(len(known), channels, size, o.limit, name)
     rows = np.flatnonzero(keep)
-    x, found = read_files([full[i] for i in rows], [names[i] for i in rows], schema)
+    chosen = rows.tolist()
+    x, found = read_files([full[i] for i in chosen], [names[i] for i in chosen], schema)
     problems += found
     broken = {problem.where for problem in found}
-    alive = np.array([names[i] not in broken for i in rows], bool)
-    keep[rows] = alive
-    lonely = check_classes(target, y, keep, names, given)
+    keep[rows] = np.array([names[i] not in broken for i in chosen], dtype=bool)
+    lonely = check_classes(p.target, y, keep, names, given)
     problems += lonely
     if problems and o.on_bad == "fail":
         raise bad_data(name, problems)
@@ -182,19 +184,17 @@ def _files(
             raise bad_data(name, problems, "mend them: nothing is left without them")
     x = x[keep[rows]] if not keep[rows].all() else x
     y, given = y[keep], given[keep] if given is not None else None
-    kept = [names[i] for i in np.flatnonzero(keep)]
+    kept = [names[int(i)] for i in np.flatnonzero(keep)]
     schema, y = _without_empty_classes(schema, y)
     check_classes(schema.target, y, np.ones(len(y), bool), kept, given, strict=True)
     return image_dataset(
         x, y, schema, name=name, names=kept, notes=notes, given=given,
-        fields={k: v[keep] for k, v in fields.items()}, source=o.source(source), **o.splitting(),
+        fields={k: v[keep] for k, v in p.fields.items()}, source=o.source(source), **o.splitting(),
     )  # fmt: skip
 
 
 def _without_empty_classes(schema: ImageSchema, y: np.ndarray) -> tuple[ImageSchema, np.ndarray]:
     """Classes that only bad files had are gone, and the others are numbered anew."""
-    from dataclasses import replace
-
     if schema.task != "classification":
         return schema, y
     present = np.unique(y)
@@ -220,7 +220,9 @@ def array_dataset(
     x = np.concatenate([part[0] for part in parts.values()]) if len(parts) > 1 else next(iter(parts.values()))[0]
     given = np.concatenate([np.full(len(part[0]), SYNONYMS[split.lower()]) for split, part in parts.items()])
     official = given if len(parts) > 1 else None
-    notes = [f"official split: {', '.join(f'{s} {len(part[0])}' for s, part in parts.items())}"] if len(parts) > 1 else []
+    notes = (
+        [f"official split: {', '.join(f'{s} {len(part[0])}' for s, part in parts.items())}"] if len(parts) > 1 else []
+    )
     ys = [part[1].reshape(len(part[1]), -1) for part in parts.values()]
     if len({y.shape[1] for y in ys}) > 1:
         raise SondeError(f"{name}: the parts of y have different shapes", "give every part the same shape")
@@ -264,5 +266,13 @@ def array_dataset(
         schema, codes = _without_empty_classes(schema, codes)
         check_classes(schema.target, codes, np.ones(len(codes), bool), rows, official, strict=True)
     return image_dataset(
-        pixels, codes, schema, name=name, names=rows, notes=notes, given=official, source=o.source(path), **o.splitting()
+        pixels,
+        codes,
+        schema,
+        name=name,
+        names=rows,
+        notes=notes,
+        given=official,
+        source=o.source(path),
+        **o.splitting(),
     )

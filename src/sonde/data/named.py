@@ -1,4 +1,4 @@
-"""`load`: data sets by name, from what scikit-learn embeds, a local mirror, the cache, or the official address when asked."""
+"""`load`: data sets by name, from scikit-learn, a local mirror, the cache, or (when asked) the official address."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def load(
     entry = known.get(plain) or known.get(plain.replace("-", ""))
     if entry is None:
         everything = [entry.name for entry in SETS]
-        raise SondeError(f"no data set is called {quoted(name)}{closest(plain, everything)}", f"choose from {listed(everything)}")
+        raise SondeError(
+            f"no data set is called {quoted(name)}{closest(plain, everything)}", f"choose from {listed(everything)}"
+        )
     fields = (sensitive,) if isinstance(sensitive, str) else tuple(sensitive)
     arguments: dict[str, Any] = {"name": entry.name, "sensitive": list(fields), "test": test, "val": val, "seed": seed}
     settings: dict[str, Any] = {
@@ -65,7 +67,10 @@ def load(
 
 
 def _pictures(
-    settings: dict[str, Any], parts: dict[str, tuple[np.ndarray, np.ndarray]], classes: tuple[str, ...], notes: Sequence[str] = ()
+    settings: dict[str, Any],
+    parts: dict[str, tuple[np.ndarray, np.ndarray]],
+    classes: tuple[str, ...],
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """A picture set of arrays (N, C, H, W) that may come split."""
     from sonde.data.dataset import RowNames
@@ -111,7 +116,9 @@ def _embedded(entry: Named, settings: dict[str, Any], download: bool) -> Dataset
     }
     raw = loaders[entry.name]()
     columns = [pl.Series(name, raw.data[:, i]) for i, name in enumerate(raw.feature_names)]
-    target = {"breast-cancer": "diagnosis", "diabetes": "progression", "wine": "cultivar", "iris": "species"}[entry.name]
+    target = {"breast-cancer": "diagnosis", "diabetes": "progression", "wine": "cultivar", "iris": "species"}[
+        entry.name
+    ]
     values = raw.target if entry.name == "diabetes" else [str(raw.target_names[i]) for i in raw.target]
     kinds = {"sex": "categorical"} if entry.name == "diabetes" else {}
     frame = Frame(pl.DataFrame([*columns, pl.Series(target, values)]), np.arange(1, len(raw.target) + 1))
@@ -127,7 +134,8 @@ def _mnist(entry: Named, settings: dict[str, Any], download: bool) -> Dataset:
 
     content = [get(entry.name, pinned, download) for pinned in entry.files]
     arrays = [
-        parse_idx(gunzip(data, pinned.file, LIMIT), pinned.file) for data, pinned in zip(content, entry.files, strict=True)
+        parse_idx(gunzip(data, pinned.file, LIMIT), pinned.file)
+        for data, pinned in zip(content, entry.files, strict=True)
     ]
     parts = {"train": (arrays[0][:, None], arrays[1]), "test": (arrays[2][:, None], arrays[3])}
     return _pictures(settings, parts, FASHION if entry.name == "fashion-mnist" else tuple("0123456789"))
@@ -158,7 +166,7 @@ def _cifar10(entry: Named, settings: dict[str, Any], download: bool) -> Dataset:
 
 
 def read_cifar_binary(data: bytes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The two parts of the binary archive: records of a label byte and 3 x 32 x 32 bytes. Nothing is unpacked to disk."""
+    """The two parts of the binary archive: records of a label byte and 3 x 32 x 32 bytes, read in memory."""
     order = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
     found = {}
     try:
@@ -171,7 +179,9 @@ def read_cifar_binary(data: bytes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                     found[file] = np.frombuffer(content.read(), np.uint8).reshape(-1, 3073)
         batches = {split: np.concatenate([found[file] for file in files]) for split, files in order.items()}
     except (tarfile.TarError, KeyError, ValueError, OSError, EOFError) as error:
-        raise SondeError(f"the CIFAR-10 archive is not as published: {error}", "delete it and place the published file there") from error
+        raise SondeError(
+            f"the CIFAR-10 archive is not as published: {error}", "delete it and place the published file there"
+        ) from error
     return {split: (rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0]) for split, rows in batches.items()}
 
 
@@ -210,7 +220,7 @@ COMPAS = (
 
 
 def _compas(entry: Named, settings: dict[str, Any], download: bool) -> Dataset:
-    """The table after ProPublica's own filter; of people only age, sex and race are read, never names or birth dates."""
+    """The table after ProPublica's own filter; of people only age, sex and race are kept, never a name."""
     import csv
 
     import polars as pl

@@ -81,9 +81,9 @@ def open(
 ) -> Dataset:
     """The user's own data as a data set: what it is, the kind of every column and the task are inferred and noted.
 
-    data: a folder of images (a folder per class, perhaps under train/val/test; or with a table of labels), a CSV, TSV or
-        Parquet file, an .npz file (x and y, or x_train …), an idx file or folder, a pandas or polars frame, a list of
-        dicts, or a pair of arrays (x, y).
+    data: a folder of images (a folder per class, perhaps under train/val/test; or with a table of labels), a CSV, TSV
+        or Parquet file, an .npz file (x and y, or x_train …), an idx file or folder, a pandas or polars frame, a list
+        of dicts, or a pair of arrays (x, y).
     target: the column(s) to predict: "income", or "a,b,c" for several. Images in class folders need none.
     sensitive: column(s) kept as `fields`, e.g. "sex,race". They stay inputs unless kinds={"sex": "drop"}.
     kinds: what columns are, where the inference errs: "numeric", "categorical", "boolean", "date",
@@ -106,7 +106,9 @@ def open(
         SondeError: anything else that is wrong, with what to do.
     """
     if on_bad not in ON_BAD:
-        raise SondeError(f"on_bad={quoted(on_bad)} is not known{closest(on_bad, ON_BAD)}", f"choose from {listed(ON_BAD)}")
+        raise SondeError(
+            f"on_bad={quoted(on_bad)} is not known{closest(on_bad, ON_BAD)}", f"choose from {listed(ON_BAD)}"
+        )
     options = Options(
         target if target is None or isinstance(target, str) else tuple(target),
         sensitive if isinstance(sensitive, str) else tuple(sensitive),
@@ -136,7 +138,7 @@ def open(
     frame = _frame(path, options)
     from sonde.data.labelled import names_files
 
-    column = names_files(path.parent, frame)
+    column = names_files(path.parent, frame, False)
     if column:
         return _labelled(path.parent, frame, column, options, name, str(data))
     return _table(frame, options, name, str(data))
@@ -166,9 +168,20 @@ def _table(frame: Frame, o: Options, name: str, path: str | None) -> Dataset:
         raise SondeError(f"{name}: which column is to be predicted?", f"pass target=, one of {listed(columns, 40)}")
     given, drop = given_splits(frame, o.split)
     return table_dataset(
-        frame, o.target, name=name, sensitive=o.sensitive, kinds=o.kinds, task=o.task, on_bad=o.on_bad, missing=o.missing,
-        separator=o.label_separator, given=given, drop=drop, source=o.source(path), **o.splitting(),
-    )  # fmt: skip
+        frame,
+        o.target,
+        name=name,
+        sensitive=o.sensitive,
+        kinds=o.kinds,
+        task=o.task,
+        on_bad=o.on_bad,
+        missing=o.missing,
+        separator=o.label_separator,
+        given=given,
+        drop=drop,
+        source=o.source(path),
+        **o.splitting(),
+    )
 
 
 def given_splits(frame: Frame, column: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -180,7 +193,8 @@ def given_splits(frame: Frame, column: str) -> tuple[np.ndarray | None, tuple[st
     for i, value in enumerate(values):
         if value not in SYNONYMS:
             raise SondeError(
-                f"{frame.where(i)}: {quoted(value)} in split column {quoted(column)} is no split", "write train, val or test"
+                f"{frame.where(i)}: {quoted(value)} in split column {quoted(column)} is no split",
+                "write train, val or test",
             )
     return np.array([SYNONYMS[value] for value in values]), (column,)
 
@@ -199,7 +213,8 @@ def _folder(root: Path, o: Options, name: str) -> Dataset:
             return _labelled(root, frame, column, o, name, str(root))
     if o.target is not None:
         what = f"none of its tables ({listed(tables)}) is chosen" if tables else "it holds no table of labels"
-        raise SondeError(f"{root}: target={quoted(o.target)} needs a table of labels, but {what}", "pass labels='labels.csv'")
+        cause = f"{root}: target={quoted(o.target)} needs a table of labels, but {what}"
+        raise SondeError(cause, "pass labels='labels.csv'")
     return picture_folder(root, o, name)
 
 
@@ -246,7 +261,7 @@ def reopen(source: Mapping[str, Any], download: bool = False) -> Dataset:
     if call == "load":
         return load(arguments.pop("name"), **arguments, download=download)
     if call != "open" or arguments.get("data") is None:
-        raise SondeError("this data came from memory, not from a file, so it cannot be opened again", "pass the data itself")
+        raise SondeError("this data came from memory, so it cannot be opened again from a file", "pass the data itself")
     return open(arguments.pop("data"), arguments.pop("target"), **arguments)
 
 

@@ -1,4 +1,4 @@
-"""From image files to pixels: headers are judged before anything is decoded, and every format ends as the same 8 bits."""
+"""From image files to pixels: headers are judged before anything is decoded; every format ends as 8 bits."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def listed(values: Sequence[object], most: int = 12) -> str:
 
 
 def closest(name: str, known: Sequence[str]) -> str:
-    """" (did you mean 'x'?)" when a known name is near, else nothing."""
+    """ " (did you mean 'x'?)" when a known name is near, else nothing."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, 1, 0.6) or [k for k in known if k.lower() == name.lower()]

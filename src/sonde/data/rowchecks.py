@@ -54,7 +54,7 @@ def check_classes(
         unseen = np.flatnonzero((train == 0) & (judged > 0))
         if len(unseen):
             which = listed([target.classes[i] for i in unseen])
-            raise SondeError(f"the test rows have classes that no training row has: {which}", "bring training rows of them")
+            raise SondeError(f"test rows have classes that no training row has: {which}", "bring training rows of them")
     lonely = [int(i) for i in rows if counts[y[i]] == 1] if (counts == 1).any() else []
     if strict and lonely:
         raise SondeError(f"class {quoted(target.classes[y[lonely[0]]])} has a single row", "bring more rows of it")

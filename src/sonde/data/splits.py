@@ -71,7 +71,7 @@ def make(y: Tensor, task: str, test: float, val: float, seed: int, given: Tensor
     """
     for name, value in {"test": test, "val": val}.items():
         if not 0 <= value < 1:
-            raise SondeError(f"{name}={value} is not a fraction of the rows", f"choose {name} between 0 and 1, e.g. 0.2")
+            raise SondeError(f"{name}={value} is no fraction of the rows", f"choose {name} between 0 and 1, e.g. 0.2")
     everything = torch.arange(len(y))
     stratum = strata(y, task)
     if given is None:

@@ -1,4 +1,4 @@
-"""Reading JSON that may have been written by anyone: exact keys, exact types, bounded sizes, or an error that says what."""
+"""Reading JSON that anyone may have written: exact keys, exact types, bounded sizes, or an error that says what."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class Reader:
 
     def error(self, reason: str) -> SondeError:
         """What to raise for this object."""
-        return SondeError(f"the stored {self.what} is not usable: {reason}", "restore the file from a copy that was not changed")
+        return SondeError(
+            f"the stored {self.what} is not usable: {reason}", "restore it from a copy that was not changed"
+        )
 
     def text(self, key: str) -> str:
         """A string of bounded length."""
@@ -42,7 +44,7 @@ class Reader:
         value = self.data[key]
         if not isinstance(value, str) or value not in allowed:
             raise self.error(f"{key!r} is none of {tuple(allowed)}")
-        return allowed[list(allowed).index(value)]
+        return allowed[[str(known) for known in allowed].index(value)]
 
     def whole(self, key: str, low: int, high: int) -> int:
         """An integer in low..high."""

@@ -14,7 +14,7 @@ from sonde.core.errors import SondeError
 from sonde.data import splits
 from sonde.data.columns import Column, check_kinds, infer_column, with_categories
 from sonde.data.dataset import Dataset, RowNames
-from sonde.data.frames import MAX_COLUMNS, Frame, cleaned, read_frame, split_names
+from sonde.data.frames import MAX_COLUMNS, Frame, read_frame, split_names
 from sonde.data.groups import Groups, infer_groups
 from sonde.data.outputs import decode
 from sonde.data.problems import Problem, bad_data, closest, listed, quoted
@@ -195,8 +195,8 @@ def table_dataset(
     goal, note = infer_target(frame.data, targets, task, separator)
     notes = [note]
     groups = []
-    for column in fields:
-        found, note = infer_groups(frame.data, column)
+    for field in fields:
+        found, note = infer_groups(frame.data, field)
         groups.append(found)
         notes.append(note)
     columns: list[Column] = []
@@ -214,7 +214,7 @@ def table_dataset(
 
     draft = TableSchema(tuple(columns), goal, tuple(groups), tuple(missing))
     keep, problems = _sift(frame, draft)
-    labels = names or RowNames(frame.numbers)
+    labels: Sequence[str] = names or RowNames(frame.numbers)
     y = goal.encode(frame.data)[0]
     more = check_classes(goal, y, keep, labels, given)
     problems = [*frame.problems, *problems, *more]
@@ -224,7 +224,7 @@ def table_dataset(
         notes.append(f"left out {len(problems)} bad rows or cells, e.g. {problems[0]}")
         if not keep.all():
             frame = frame.keep(keep)
-            labels = [labels[i] for i in np.flatnonzero(keep)] if names else RowNames(frame.numbers)
+            labels = [labels[int(i)] for i in np.flatnonzero(keep)] if names else RowNames(frame.numbers)
             given = given[keep] if given is not None else None
         goal, _ = infer_target(frame.data, targets, task, separator)  # classes that only bad rows had are gone
         y = goal.encode(frame.data)[0]
@@ -245,7 +245,9 @@ def table_dataset(
             notes.append(f"column {quoted(column.name)}: the {rare} rarest of its values read as missing")
         final.append(column)
     if not final:
-        raise SondeError(f"{name}: no column is left to learn from: {'; '.join(left)}", "keep one with kinds={'column': 'numeric'}")
+        raise SondeError(
+            f"{name}: no column is left to learn from: {'; '.join(left)}", "keep one with kinds={'column': 'numeric'}"
+        )
     schema = TableSchema(tuple(final), goal, tuple(groups), tuple(missing))
     x, _ = schema.encode_frame(frame.data)
     for kind in ("numeric", "boolean", "date", "categorical"):
@@ -257,7 +259,7 @@ def table_dataset(
         notes.append(f"left out columns: {'; '.join(left)}")
     target_tensor = torch.from_numpy(y)
     notes += splits.duplicate_notes(x, target_tensor, split, labels)
-    codes = {field.column: torch.from_numpy(field.encode(frame.data)[0]) for field in groups}
+    codes = {group.column: torch.from_numpy(group.encode(frame.data)[0]) for group in groups}
     return Dataset(name, goal.task, schema, x, target_tensor, split, codes, labels, tuple(notes), dict(source or {}))
 
 
@@ -270,6 +272,3 @@ def _sift(frame: Frame, schema: TableSchema) -> tuple[np.ndarray, list[Problem]]
     keep = np.ones(len(frame.data), bool)
     keep[[row for row, _ in wrong]] = False
     return keep, [Problem(frame.where(row), reason) for row, reason in sorted(wrong)]
-
-
-__all__ = ["TableSchema", "cleaned", "table_dataset"]

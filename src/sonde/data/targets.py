@@ -141,7 +141,9 @@ def infer_target(
 def _several(data: pl.DataFrame, columns: tuple[str, ...], task: str | None) -> tuple[Target, str]:
     """Several target columns: labels when every value is 0 or 1, else numbers."""
     if task == "classification":
-        raise SondeError(f"classification has one target, not {len(columns)}", "name one column, or use task='multilabel'")
+        raise SondeError(
+            f"classification has one target, not {len(columns)}", "name one column, or use task='multilabel'"
+        )
     binary = True
     for name in columns:
         known = data[name].drop_nulls()
@@ -151,7 +153,9 @@ def _several(data: pl.DataFrame, columns: tuple[str, ...], task: str | None) -> 
                 f"target {quoted(name)} is not made of numbers", "several targets must all be 0/1 labels or all numbers"
             )
         binary &= bool(parsed.is_in([0.0, 1.0]).all())
-    chosen: Task = "multilabel" if (task or ("multilabel" if binary else "regression")) == "multilabel" else "regression"
+    chosen: Task = (
+        "multilabel" if (task or ("multilabel" if binary else "regression")) == "multilabel" else "regression"
+    )
     target = Target(chosen, columns, columns if chosen == "multilabel" else ())
     why = "as asked" if task else "every value is 0 or 1" if binary else "numbers"
     return target, f"targets {listed(columns)}: {chosen} ({why})"
@@ -209,7 +213,8 @@ def _split_labels(series: pl.Series, separator: str, classes: Sequence[str]) -> 
             if label in place:
                 y[row, place[label]] = 1
             else:
-                wrong.append((row, f"{quoted(label)} is not a label that was seen in training{closest(label, classes)}"))
+                near = closest(label, classes)
+                wrong.append((row, f"{quoted(label)} is not a label that was seen in training{near}"))
     return y, wrong
 
 
