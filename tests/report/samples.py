@@ -173,7 +173,7 @@ def hostile() -> Facts:
         epoch=NAN,
         methods=tuple(Applied(t, {t: t}, t) for t in texts),
         baselines=tuple(Baseline(t, (score, huge), t, t, INF) for t in texts),
-        curves=tuple(Curve(t, t, Series(range(7), wild), Series((), ())) for t in texts)  # type: ignore[arg-type]
+        curves=tuple(Curve(t, t, Series(tuple(range(7)), wild), Series((), ())) for t in texts)
         + (
             Curve("one point", "1", Series((1,), (0.5,))),
             Curve("nothing", "1"),

@@ -53,6 +53,8 @@ def linear(values: Iterable[float], count: int = 5, percent: bool = False, pad: 
     low, high = low - pad * (high - low), high + pad * (high - low)
     step = _round_step((high - low) / count)
     places = max(0, -math.floor(math.log10(step) + 1e-9))
+    if places <= 6 and round(step * 10**places, 6) % 1:  # 0.25 takes two decimals where 0.2 takes one
+        places += 1
     first = math.ceil(low / step - 1e-9)
     marks = [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)][: 3 * count]
 
@@ -138,7 +140,7 @@ def _stretches(steps: Sequence[float], values: Sequence[float]) -> list[tuple[fl
 
 def dots(xs: Sequence[float], ys: Sequence[float], x: Axis, y: Axis) -> tuple[str, int]:
     """An SVG path that draws a dot a point (a line of no length with a round cap), and how many: evenly thinned."""
-    points = [(a, b) for a, b in zip(xs, ys, strict=True) if math.isfinite(a) and math.isfinite(b)]
+    points = [(a, b) for a, b in zip(xs, ys, strict=True) if len(finite((a, b))) == 2]
     every = max(1, math.ceil(len(points) / MOST_DOTS))
     points = points[::every]
     return "".join(f"M{x.at(a):g} {100 - y.at(b):g}h0" for a, b in points), len(points)

@@ -6,6 +6,8 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
+from itertools import islice
+from typing import TypeGuard
 
 THIN = "\u202f"  # narrow no-break space, between a number and its unit
 
@@ -42,6 +44,11 @@ def _few_marks(text: str, most: int = 4) -> str:
     return "".join(kept)
 
 
+def known(value: float | None) -> TypeGuard[float]:
+    """Whether there is a number, and a finite one."""
+    return value is not None and math.isfinite(value)
+
+
 def number(value: float | int | None, places: int | None = None) -> str:
     """A number with `places` decimals; without `places`, to four significant digits.
 
@@ -51,7 +58,7 @@ def number(value: float | int | None, places: int | None = None) -> str:
     if value is None:
         return "—"
     if isinstance(value, int):
-        return f"{value:,}" if abs(value) < 10**15 else f"about 10^{len(str(abs(value))) - 1}"
+        return f"{value:,}".replace("-", "−") if abs(value) < 10**15 else f"about 10^{len(str(abs(value))) - 1}"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     if places is not None and abs(value) < 1e15:
@@ -106,7 +113,7 @@ def measured(value: float, unit: str = "1", percent: bool = False, interval: tup
     """
     if percent:
         return share(value, percent_places(interval))
-    return number(float(value), places_for(interval)) + (f"{THIN}{unit}" if unit not in ("", "1") else "")
+    return number(float(value), places_for(interval)) + (f"{THIN}{shown(unit, 24)}" if unit not in ("", "1") else "")
 
 
 def ends(interval: tuple[float, float] | None, percent: bool = False) -> str:
@@ -149,7 +156,7 @@ def seconds(value: float | None) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
 
 
-def raw(value: object) -> str:
+def raw(value: object, depth: int = 3) -> str:
     """A value of a table or a setting as it stands there: a year has no thousands separator; floats to six digits.
 
     >>> raw(2024), raw(0.1 + 0.2), raw([1, 2]), raw(None), raw(True)
@@ -163,9 +170,11 @@ def raw(value: object) -> str:
         return f"{value:.6g}" if math.isfinite(value) else number(value)
     if isinstance(value, int):
         return str(value) if abs(value) < 10**15 else number(value)
+    if isinstance(value, list | tuple | Mapping) and depth == 0:
+        return "…"
     if isinstance(value, list | tuple):
-        inner = ", ".join(f"[{raw(v)}]" if isinstance(v, list | tuple) else raw(v) for v in value[:100])
-        return (inner + (", …" if len(value) > 100 else "")) if value else "none"
+        texts = [f"[{raw(v, depth - 1)}]" if isinstance(v, list | tuple) else raw(v, depth - 1) for v in value[:24]]
+        return ", ".join(texts + ["…"] * (len(value) > 24)) or "none"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {raw(item)}" for key, item in list(value.items())[:100]) or "none"
+        return ", ".join(f"{key} {raw(item, depth - 1)}" for key, item in islice(value.items(), 24)) or "none"
     return str(value)
