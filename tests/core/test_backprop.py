@@ -138,7 +138,9 @@ class Kink(nn.Linear):
 
 
 def test_a_gradient_that_is_not_finite_is_named_by_its_parameter() -> None:
-    with pytest.raises(NonFinite, match=r"^step 0: the gradient of net\.weight is not finite on records \d+, .* more\n"):
+    with pytest.raises(
+        NonFinite, match=r"^step 0: the gradient of net\.weight is not finite on records \d+, .* more\n"
+    ):
         trained(net=Kink(4, 3))
 
 
@@ -166,7 +168,9 @@ def test_the_weights_before_the_failing_step_are_kept_and_saved_as_failed(tmp_pa
     for name in ("failed", "last"):
         state, facts = read_state(tmp_path / name)
         assert facts["step"] == 3
-        assert torch.equal(torch.cat([v.flatten().double() for v in state["objective"].values()]), weights(run.objective))
+        assert torch.equal(
+            torch.cat([v.flatten().double() for v in state["objective"].values()]), weights(run.objective)
+        )
 
 
 def test_without_checks_nothing_stops() -> None:

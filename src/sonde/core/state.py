@@ -115,11 +115,12 @@ def write_state(folder: Path, state: Any, about: Mapping[str, Any] | None = None
 
 def replace_folder(folder: Path, files: Mapping[str, bytes], about: Mapping[str, Any] | None = None) -> None:
     """Write `files` and their manifest as `folder`, whole or not at all; what was there becomes `NAME.previous`."""
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "about": dict(about or {}),
         "files": {k: {"bytes": len(v), "sha256": hashlib.sha256(v).hexdigest()} for k, v in files.items()},
     }
+    manifest["sha256"] = _seal(manifest)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     previous = folder.with_name(f"{folder.name}.previous")
     try:
@@ -143,6 +144,12 @@ def replace_folder(folder: Path, files: Mapping[str, bytes], about: Mapping[str,
         if not folder.exists() and previous.exists():
             os.rename(previous, folder)
         raise disk_error(error, f"saving {folder.name}") from None
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of what the manifest says, so that damage to the manifest itself is found too."""
+    said = {k: v for k, v in manifest.items() if k != "sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def disk_error(error: OSError, doing: str) -> SondeError:
@@ -207,10 +214,23 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
         manifest = json.loads(_bounded(folder / "manifest.json", MAX_JSON_BYTES))
         entries = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
-        if manifest["format"] > FORMAT:
-            raise SondeError(f"{folder.name} was written by a newer version of sonde", "upgrade sonde to read it")
-    except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
-        raise Corrupt(f"{folder.name} has no readable manifest", _REMEDY) from None
+        whole = manifest["sha256"] == _seal(manifest) and isinstance(manifest["about"], dict)
+        newer = manifest["format"] > FORMAT
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        FileNotFoundError,
+        IsADirectoryError,
+    ):
+        whole = newer = False
+    if not whole:
+        raise Corrupt(f"{folder.name} has no readable manifest", _REMEDY)
+    if newer:
+        raise SondeError(f"{folder.name} was written by a newer version of sonde", "upgrade sonde to read it")
     files = {}
     for name, (size, digest) in entries.items():
         if Path(name).name != name or name in ("", ".", ".."):
