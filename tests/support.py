@@ -1,4 +1,4 @@
-"""What several tests of the training core need: small data, small nets, a game, a two-gradient update rule, observers."""
+"""What several tests of the core need: small data, small nets, a game, a rule of two gradients, observers."""
 
 from __future__ import annotations
 

@@ -162,11 +162,9 @@ def test_a_missing_folder_is_found(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_flipped_bit_is_found(saved: Path, name: str) -> None:
+def test_a_flipped_bit_is_found_wherever_it_is(saved: Path, name: str) -> None:
     content = bytearray((saved / name).read_bytes())
-    places = (
-        range(8 * len(content)) if name == "manifest.json" else random.Random(0).sample(range(8 * len(content)), 64)
-    )
+    places = random.Random(0).sample(range(8 * len(content)), min(8 * len(content), 150))
     for place in places:
         content[place // 8] ^= 1 << place % 8
         (saved / name).write_bytes(content)

@@ -40,9 +40,9 @@ class Term:
                 f"term of shape {shape}. Reduce within rows only: the mean over rows is taken once, by Loss.total"
             )
         if isinstance(self.weight, Tensor) and self.weight.shape not in ((), self.value.shape):
-            raise ValueError(  # it would broadcast rows against rows: a plausible number, and a wrong one
-                f"a weight is a number or has the term's shape {tuple(self.value.shape)}; got {tuple(self.weight.shape)}"
-            )
+            shape, given = tuple(self.value.shape), tuple(self.weight.shape)
+            # It would broadcast rows against rows: a plausible number, and a wrong one.
+            raise ValueError(f"a weight is a number or has the term's shape {shape}; got {given}")
 
     def reduce(self, denominator: float | None = None) -> Tensor:
         """The term as a scalar: an `example` term is averaged over rows (or divided by `denominator`)."""

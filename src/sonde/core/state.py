@@ -216,16 +216,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         entries = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
         whole = manifest["sha256"] == _seal(manifest) and isinstance(manifest["about"], dict)
         newer = manifest["format"] > FORMAT
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-        FileNotFoundError,
-        IsADirectoryError,
-    ):
+    except (FileNotFoundError, IsADirectoryError, *_UNREADABLE):
         whole = newer = False
     if not whole:
         raise Corrupt(f"{folder.name} has no readable manifest", _REMEDY)
@@ -260,6 +251,8 @@ def _bounded(path: Path, limit: int) -> bytes:
     return path.read_bytes()
 
 
+# What reading a manifest that holds anything at all can raise.
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 _REMEDY = "restore it from a copy, or train again"
 
 
