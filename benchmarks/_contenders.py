@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
-from _tasks import LR, Task
+from _tasks import Task
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -57,7 +57,7 @@ class Contender:
 
 def bare_tensor(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -> Trial:
     """The loop everyone writes: rows picked as tensors."""
-    optimiser = torch.optim.Adam(net.parameters(), lr=LR, eps=task.eps, fused=True)
+    optimiser = torch.optim.Adam(net.parameters(), **vars(task.adam), fused=True)
 
     def train() -> None:
         for index in order.split(task.batch_size):
@@ -76,7 +76,7 @@ def loader(task: Task, x: Tensor, y: Tensor, order: Tensor) -> DataLoader[tuple[
 
 def bare_loader(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -> Trial:
     """The loop of the tutorials: rows from a DataLoader."""
-    optimiser = torch.optim.Adam(net.parameters(), lr=LR, eps=task.eps, fused=True)
+    optimiser = torch.optim.Adam(net.parameters(), **vars(task.adam), fused=True)
     batches = loader(task, x, y, order)
 
     def train() -> None:
@@ -96,7 +96,7 @@ def sonde(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -> Tr
     from sonde.methods import Descend
     from sonde.objectives import Classify
 
-    run = Run(Classify(net), [Descend(functools.partial(torch.optim.Adam, lr=LR, eps=task.eps, fused=True))])
+    run = Run(Classify(net), [Descend(functools.partial(torch.optim.Adam, **vars(task.adam), fused=True))])
     source = Rows(x, y, batch_size=task.batch_size, seed=0)
     return Trial(lambda: fit(run, source, Budget(epochs=1)), lambda: net)
 
@@ -119,7 +119,7 @@ def lightning(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -
             return F.cross_entropy(self.net(xb), yb)
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.Adam(self.parameters(), lr=LR, eps=task.eps, fused=True)
+            return torch.optim.Adam(self.parameters(), **vars(task.adam), fused=True)
 
     module, batches = Module(), loader(task, x, y, order)
     trainer = lit.Trainer(max_epochs=1, accelerator="cpu", devices=1, barebones=True)
@@ -166,7 +166,7 @@ def trainer(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -> 
         use_cpu=True,
     )
     model = Model()
-    optimiser = torch.optim.Adam(model.parameters(), lr=LR, eps=task.eps, fused=True)
+    optimiser = torch.optim.Adam(model.parameters(), **vars(task.adam), fused=True)
     constant = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0)
     runner = Ordered(model=model, args=settings, train_dataset=Items(), optimizers=(optimiser, constant))
     runner.remove_callback(PrinterCallback)
@@ -201,7 +201,7 @@ def keras(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -> Tr
         [p.detach().permute(to_keras[p.dim()] if p.dim() > 1 else (0,)).numpy() for p in net.parameters()]
     )
     model.compile(
-        optimizer=k.optimizers.Adam(LR, epsilon=task.eps),
+        optimizer=k.optimizers.Adam(task.adam.lr, *task.adam.betas, task.adam.eps),
         loss=k.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     xs, ys = x[order].numpy(), y[order].numpy()
@@ -229,8 +229,9 @@ def skorch(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -> T
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.Adam,
         optimizer__fused=True,
-        optimizer__eps=task.eps,
-        lr=LR,
+        optimizer__betas=task.adam.betas,
+        optimizer__eps=task.adam.eps,
+        lr=task.adam.lr,
         max_epochs=1,
         batch_size=task.batch_size,
         iterator_train__sampler=order.tolist(),

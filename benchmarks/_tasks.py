@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-LR = 1e-3  # Adam's published default, for every contender
+
+@dataclass(frozen=True)
+class Adam:
+    """Settings of the optimiser, at first those of Kingma and Ba (2015)."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Task:
     shape: tuple[int, ...]
     rows: int
     batch_size: int
-    eps: float = 1e-8  # Adam's
+    adam: Adam = Adam()
 
     def data(self) -> tuple[Tensor, Tensor]:
         """x (N, *shape) float32 and y (N,) int64."""

@@ -18,10 +18,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from _contenders import CONTENDERS, Build, Trial
-from _tasks import Task, tasks
+from _tasks import Adam, Task, tasks
 from _timing import peak_memory, reset_peak_memory, resident_memory
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
+
+EXACT = Adam(2**-10, (1 - 2**-3, 1 - 2**-10), 1e-30)
 
 
 def loss_of(net: nn.Module, x: Tensor, y: Tensor) -> float:
@@ -33,11 +35,12 @@ def loss_of(net: nn.Module, x: Tensor, y: Tensor) -> float:
 def check(build: Build, task: Task, x: Tensor, y: Tensor, order: Tensor, weights: Path) -> dict[str, Any]:
     """One epoch in float64, where rounding cannot hide a difference: steps taken, loss before and after, weights.
 
-    Adam's eps is made negligible, because Keras adds it before the bias correction and the others after it.
+    Adam's eps is made negligible, because Keras adds it before the bias correction and the others after it; its other
+    settings are exact in binary, because Keras keeps them in float32.
     """
     from safetensors.torch import save_file
 
-    x, net, task = x.double(), task.net().double(), replace(task, eps=1e-30)
+    x, net, task = x.double(), task.net().double(), replace(task, adam=EXACT)
     before = loss_of(net, x, y)
     count = [0]
     handle = register_optimizer_step_post_hook(lambda *_: count.__setitem__(0, count[0] + 1))
