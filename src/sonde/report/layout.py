@@ -117,7 +117,7 @@ def _dot_plot(own: Score, names: Sequence[str], scores: Sequence[Score | None]) 
     rows: list[dict[str, Any]] = []
     for i, score in enumerate(scores):
         row: dict[str, Any] = {"name": names[i], "net": i == 0, "at": None, "off": ""}
-        row["value"] = _value(score) if score else "not measured"
+        row["value"] = words.measured(score.value, "1", score.percent, score.interval) if score else "not measured"
         row["interval"] = _interval(score) if score else ""
         position = next((k for k, (j, _) in enumerate(known) if j == i), None)
         if position is not None and score is not None:
