@@ -96,16 +96,20 @@ def resolve(path: str, own: Collection[Callable[..., Any]] = ()) -> Callable[...
         f"use names from {', '.join(f'{PACKAGE}.{v}' for v in VOCABULARY)}, or pass your own code: own=[...]",
     )
     private = any(part.startswith("_") or not part.isidentifier() for part in [*parts, name])
-    if private or not any(f"{module}.".startswith(f"{PACKAGE}.{part}.") for part in VOCABULARY):
+    if private or not _known(module):
         raise refusal
     try:
         make = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         raise refusal from None
-    home = getattr(make, "__module__", "")  # what the module merely imported from elsewhere is not its vocabulary
-    if not callable(make) or not home.startswith(f"{PACKAGE}."):
+    # What a module merely imported from elsewhere (the writer of states, say) is not its vocabulary.
+    if not callable(make) or not _known(getattr(make, "__module__", "")) or getattr(make, "writes", False):
         raise refusal
     return make  # type: ignore[no-any-return]
+
+
+def _known(module: str) -> bool:
+    return any(f"{module}.".startswith(f"{PACKAGE}.{part}.") for part in VOCABULARY)
 
 
 def _built(value: Any, context: Mapping[str, Any]) -> Any:
@@ -122,6 +126,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Build):
         return value.to_data()
     if isinstance(value, Mapping):
+        if "build" in value:
+            raise TypeError("'build' names a constructor in plain data; call the entry something else")
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]

@@ -80,9 +80,10 @@ class Recipe:
     def from_data(data: Mapping[str, Any], own: Collection[Callable[..., Any]] = ()) -> Recipe:
         """A recipe from plain, untrusted data. It may name only the package's vocabulary and `own`."""
         known = {f.name for f in fields(Recipe)}
-        if unknown := sorted(set(data) - known):
-            raise SondeError(f"the recipe has no entry {unknown[0]!r}", f"its entries are {', '.join(sorted(known))}")
         try:
+            if unknown := sorted(map(str, data.keys() - known)):
+                entries = ", ".join(sorted(known))
+                raise SondeError(f"the recipe has no entry {unknown[0]!r}", f"its entries are {entries}")
             return Recipe(
                 name=str(data["name"]),
                 seed=int(data["seed"]),
@@ -100,7 +101,7 @@ class Recipe:
             raise SondeError(
                 f"the recipe lacks {missing}", "see `sonde train DATA --dry-run` for a whole one"
             ) from None
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise SondeError(f"the recipe is not valid: {error}", "see `sonde train DATA --dry-run` for one") from None
 
     def changed(self, **changes: Any) -> Recipe:

@@ -52,9 +52,10 @@ class Run:
         self.source: Source | None = None
         self.losses: dict[str, Loss] = {}
         self.estimator = self._slot("estimate") or Backprop()
-        self.updater = self._slot("update")
-        if self.updater is None:
+        updater = self._slot("update")
+        if updater is None:
             raise ValueError("no update rule: add one, e.g. sonde.methods.adamw(lr=1e-3), to the methods")
+        self.updater = updater
         chains = ("batch", "loss", "grads", "project", "weights", "on")
         self._hooks = {hook: [m for m in self.methods if defines(m, hook)] for hook in chains}
         self.alone = len(objective.players()) == 1  # one player: no other's parameters to protect from its gradient
@@ -160,7 +161,6 @@ class Run:
             batch = batch.to(self.device)
         if self._hooks["batch"]:
             batch = self.chain("batch", batch, self)
-        assert self.updater is not None
         turns = self.objective.turns(self.step)
         for turn in turns:
             self.updater.update(self, turn, partial(self.gradient, turn, batch))
