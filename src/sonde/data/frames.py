@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import re
+import subprocess
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,29 +95,28 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _read_parquet(path: Path, limit: int) -> Frame:
+    """A Parquet file, unpacked by a process of its own: see `unparquet`."""
     import polars as pl
 
     if not size_of(path):
         raise SondeError(f"{path.name} is empty", "give a file with data in it")
-    try:
-        with path.open("rb") as file:  # an open file, so that a name with * in it is not taken for a pattern
-            schema = pl.read_parquet_schema(file)
-            check_names(list(schema), path.name)
-            file.seek(0)
-            rows = pl.scan_parquet(file).select(pl.len()).collect().item()
-            if rows * max(1, len(schema)) > limit // 8:  # 8 bytes a cell, before anything is unpacked
-                raise SondeError(
-                    f"{path.name} unpacks to {rows:,} rows of {len(schema)} columns, over the limit of {limit:,} bytes",
-                    "open a part of it, or raise the limit with limit=BYTES if memory allows",
-                )
-            file.seek(0)
-            data = pl.read_parquet(file)
-    except (pl.exceptions.PolarsError, OSError, ValueError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SondeError(f"{path.name} is not a readable Parquet file: {reason}", "write or copy it again") from error
-    if not rows:
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = Path(folder) / "table"
+        script = Path(__file__).with_name("unparquet.py")
+        command = [sys.executable, "-P", str(script), str(path), str(unpacked), str(limit), str(MAX_COLUMNS)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if done.returncode:
+            told = done.stdout.decode(errors="replace") if done.returncode == 1 else ""
+            reason = told or "is not a readable Parquet file: it asks for more memory than there is"
+            mend = "write or copy it again"
+            if "Parquet" not in reason:
+                mend = "open a part of it, or raise the limit with limit=BYTES if memory allows"
+            raise SondeError(f"{path.name} {reason}", mend)
+        data = pl.read_ipc(unpacked, memory_map=False)
+    check_names(data.columns, path.name)
+    if not len(data):
         raise SondeError(f"{path.name} has columns but no rows", "give a file with rows of data in it")
-    return Frame(data, np.arange(1, rows + 1))
+    return Frame(data, np.arange(1, len(data) + 1))
 
 
 def check_names(names: Sequence[str], where: str) -> None:
