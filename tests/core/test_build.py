@@ -13,6 +13,8 @@ from torch import nn
 
 from sonde.core import Build, Refused, SondeError
 from sonde.core.build import VOCABULARY
+from sonde.data.named import load
+from sonde.data.rows import Split
 from sonde.methods import EMA, Checkpoint, Clip, LabelSmoothing, MetricsLog, adamw
 from sonde.objectives import Classify
 from sonde.optim.schedules import Cosine
@@ -104,6 +106,10 @@ HOSTILE = [
     "sonde.methods.observe.checkpoint:write_state",  # merely imported there
     "sonde.methods.observe.checkpoint:read_state",
     "sonde.data.loader:Run",
+    "sonde.data.fetch:store",  # writes what another build downloads, wherever a name with slashes points
+    "sonde.data.fetch:fetch",
+    "sonde.data.fetch:Pinned",
+    "sonde.data:Dataset",
     "sonde.methods:Checkpoint",  # writes files
     "sonde.methods.observe.checkpoint:Checkpoint",
     "sonde.methods.observe.metrics_log:MetricsLog",
@@ -148,13 +154,16 @@ def test_what_writes_files_cannot_be_named_by_a_recipe(make: Any) -> None:
         Build.from_data({"build": f"{make.__module__}:{make.__qualname__}"})
 
 
-@pytest.mark.parametrize("make", [EMA, Clip, LabelSmoothing, adamw, Cosine, Classify], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "make", [EMA, Clip, LabelSmoothing, adamw, Cosine, Classify, Split, load], ids=lambda m: m.__name__
+)
 def test_the_vocabulary_can_be_named(make: Any) -> None:
     assert Build.from_data({"build": f"{make.__module__}:{make.__qualname__}"}).make is make
 
 
 def test_a_package_that_exports_a_name_can_be_named_for_it() -> None:
     assert Build.from_data({"build": "sonde.methods:EMA"}).make is EMA
+    assert Build.from_data({"build": "sonde.data:load"}).make.__module__ == "sonde.data.named"
 
 
 def test_the_callers_own_code_can_be_named_once_it_is_passed() -> None:
@@ -197,7 +206,7 @@ def test_whatever_is_read_nothing_but_the_vocabulary_is_imported(data: Any) -> N
         assert build.make is LabelSmoothing
     except (SondeError, TypeError) as error:
         assert str(error)
-    inside = tuple(f"sonde.{part}" for part in VOCABULARY)
+    inside = tuple(f"sonde.{part.partition('.')[0]}" for part in VOCABULARY)
     new = {m for m in set(sys.modules) - before if m.startswith("sonde")}
     assert all(m.startswith(inside) for m in new)
     assert not {"antigravity", "this"} & set(sys.modules)

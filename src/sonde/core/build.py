@@ -12,7 +12,10 @@ from .errors import Refused
 
 T = TypeVar("T")
 PACKAGE = __name__.split(".")[0]
-VOCABULARY = ("nets", "optim", "data", "objectives", "methods", "audits", "core.backprop")
+VOCABULARY = (
+    *("nets", "optim", "objectives", "methods", "audits", "core.backprop"),
+    *("data.rows", "data.loader", "data.named", "data.opening"),  # not what downloads and stores files
+)
 """The parts of the package whose public classes and functions a recipe that is read from a file may name."""
 
 
@@ -96,20 +99,20 @@ def resolve(path: str, own: Collection[Callable[..., Any]] = ()) -> Callable[...
         f"use names from {', '.join(f'{PACKAGE}.{v}' for v in VOCABULARY)}, or pass your own code: own=[...]",
     )
     private = any(part.startswith("_") or not part.isidentifier() for part in [*parts, name])
-    if private or not _known(module):
+    if private or not _within(module, {part.partition(".")[0] for part in VOCABULARY}):
         raise refusal
     try:
         make = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         raise refusal from None
     # What a module merely imported from elsewhere (the writer of states, say) is not its vocabulary.
-    if not callable(make) or not _known(getattr(make, "__module__", "")) or getattr(make, "writes", False):
+    if not callable(make) or not _within(getattr(make, "__module__", ""), VOCABULARY) or getattr(make, "writes", False):
         raise refusal
     return make  # type: ignore[no-any-return]
 
 
-def _known(module: str) -> bool:
-    return any(f"{module}.".startswith(f"{PACKAGE}.{part}.") for part in VOCABULARY)
+def _within(module: str, parts: Collection[str]) -> bool:
+    return any(f"{module}.".startswith(f"{PACKAGE}.{part}.") for part in parts)
 
 
 def _built(value: Any, context: Mapping[str, Any]) -> Any:
