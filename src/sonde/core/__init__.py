@@ -1,35 +1,103 @@
-"""The nouns and the one loop: `Batch`, `Term`/`Loss`, `Objective`, `Method`, `Recipe`, and `Run` under `fit`."""
+"""The nouns and the one loop: `Batch`, `Term`/`Loss`, `Objective`, `Method`, `Recipe`, and `Run` under `fit`.
 
-from .backprop import Backprop, NonFinite
-from .batch import Batch, map_tree
-from .build import Build
-from .engine import Engine, pick_device, rank_and_world, seed_everything
-from .errors import Refused, SondeError
-from .loop import Budget, fit
-from .loss import Loss, Term
-from .measure import Measure
-from .method import (
-    At,
-    Epoched,
-    Event,
-    Failed,
-    Finished,
-    Gradient,
-    Grads,
-    Measured,
-    Method,
-    Params,
-    Read,
-    Settled,
-    Source,
-    Started,
-    Stepped,
-    defines,
-)
-from .objective import Objective
-from .recipe import Recipe, Stage
-from .run import Run
-from .state import Corrupt, digest, read_state, write_state
+Names load what they need when they are asked for, so that a command line that only reads text waits for no torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backprop import Backprop, NonFinite
+    from .batch import Batch, map_tree
+    from .build import Build
+    from .engine import Engine, pick_device, rank_and_world, seed_everything
+    from .errors import Refused, SondeError
+    from .loop import Budget, fit
+    from .loss import Loss, Term
+    from .measure import Measure
+    from .method import (
+        At,
+        Epoched,
+        Event,
+        Failed,
+        Finished,
+        Gradient,
+        Grads,
+        Measured,
+        Method,
+        Params,
+        Read,
+        Settled,
+        Source,
+        Started,
+        Stepped,
+        defines,
+    )
+    from .objective import Objective
+    from .recipe import Recipe, Stage
+    from .run import Run
+    from .state import Corrupt, digest, read_state, write_state
+
+_HOMES = {
+    ".backprop": (
+        "Backprop",
+        "NonFinite",
+    ),
+    ".batch": (
+        "Batch",
+        "map_tree",
+    ),
+    ".build": ("Build",),
+    ".engine": (
+        "Engine",
+        "pick_device",
+        "rank_and_world",
+        "seed_everything",
+    ),
+    ".errors": (
+        "Refused",
+        "SondeError",
+    ),
+    ".loop": (
+        "Budget",
+        "fit",
+    ),
+    ".loss": (
+        "Loss",
+        "Term",
+    ),
+    ".measure": ("Measure",),
+    ".method": (
+        "At",
+        "Epoched",
+        "Event",
+        "Failed",
+        "Finished",
+        "Gradient",
+        "Grads",
+        "Measured",
+        "Method",
+        "Params",
+        "Read",
+        "Settled",
+        "Source",
+        "Started",
+        "Stepped",
+        "defines",
+    ),
+    ".objective": ("Objective",),
+    ".recipe": (
+        "Recipe",
+        "Stage",
+    ),
+    ".run": ("Run",),
+    ".state": (
+        "Corrupt",
+        "digest",
+        "read_state",
+        "write_state",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "At",
@@ -63,7 +131,6 @@ __all__ = [
     "Started",
     "Stepped",
     "Term",
-    "Corrupt",
     "defines",
     "digest",
     "fit",
@@ -74,3 +141,17 @@ __all__ = [
     "seed_everything",
     "write_state",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        from importlib import import_module
+
+        value = getattr(import_module(_HOME_OF[name], __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

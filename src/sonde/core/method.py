@@ -136,6 +136,9 @@ class Method:
     defines each. 3 and 5 may run many times in a step (PGD, SAM, per-record gradients), so they change no state.
     """
 
+    writes = False
+    """Whether it writes files: such a method is added by whoever owns the files, and a recipe may not name it."""
+
     def setup(self, run: Run) -> None:
         """1, once: adapt modules, allocate state. The update rule's comes last, since it needs the parameters."""
 

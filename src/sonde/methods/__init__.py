@@ -2,6 +2,7 @@
 
 from sonde.core import Backprop
 
+from .augment import Colour, Crop, CutMix, Erase, Flip, MixUp, Rotate, Scale, Shift
 from .observe.checkpoint import Checkpoint
 from .observe.metrics_log import MetricsLog
 from .observe.validate import Validate
@@ -17,11 +18,20 @@ __all__ = [
     "Backprop",
     "Checkpoint",
     "Clip",
+    "Colour",
+    "Crop",
+    "CutMix",
     "Descend",
     "EarlyStopping",
+    "Erase",
     "FitInputs",
+    "Flip",
     "LabelSmoothing",
     "MetricsLog",
+    "MixUp",
+    "Rotate",
+    "Scale",
+    "Shift",
     "Validate",
     "adam",
     "adamw",

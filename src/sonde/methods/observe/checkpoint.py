@@ -21,6 +21,8 @@ class Checkpoint(Method):
     so that the last good state stays). The state that a save replaces stays as `last.previous`.
     """
 
+    writes = True
+
     def __init__(
         self,
         folder: Path,

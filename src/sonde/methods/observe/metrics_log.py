@@ -21,6 +21,8 @@ class MetricsLog(Method):
     back to what its checkpoint had seen.
     """
 
+    writes = True
+
     def __init__(self, path: Path, every_steps: int = 0) -> None:
         self.path, self.every_steps, self.size = Path(path), every_steps, 0
         self.sums: dict[str, Tensor] = {}

@@ -1,0 +1,143 @@
+"""The deployable thing: weights, preprocessing and spec, with `predict` from raw input to named answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sonde.core.build import Build
+from sonde.core.errors import Refused, SondeError
+from sonde.core.objective import Objective
+from sonde.core.state import Corrupt, read_folder, refuse_pickle, replace_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sonde.data import Dataset
+
+FORMAT = 1
+WEIGHTS, SPEC = "weights.safetensors", "bundle.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained objective, what builds it, and the schema that reads its input.
+
+    objective: with the shipped weights, in evaluation mode, on the CPU.
+    build: what constructs it. task: classification, multilabel or regression.
+    schema: from raw input (paths, frames, arrays) to what the net reads, and the names of the outputs.
+    """
+
+    objective: Objective
+    build: Build[Objective]
+    task: str
+    schema: Any
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes or labels; () for regression."""
+        return tuple(self.schema.classes)
+
+    def raw(self, x: Any, rows_at_once: int = 512) -> Tensor:
+        """Probabilities (N, C) or values (N, T) for input the net can read (see `schema.encode`)."""
+        from sonde.core import Batch
+
+        rows = Batch(x)
+        predict: Callable[[Any], Tensor] = self.objective.predict  # type: ignore[assignment]
+        with torch.no_grad():
+            parts = [predict(rows[i : i + rows_at_once].x) for i in range(0, len(rows), rows_at_once)]
+        return torch.cat(parts)
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """The answer for each row of raw input: class names (N,), 0/1 labels (N, L), or values (N,) or (N, T)."""
+        import numpy as np
+
+        out = self.raw(self.schema.encode(inputs)).numpy()
+        if self.task == "classification":
+            return np.asarray(self.classes, dtype=object)[out.argmax(1)]
+        if self.task == "multilabel":
+            return (out > 0.5).astype(np.int64)
+        return out[:, 0] if out.shape[1] == 1 else out
+
+    def predict_proba(self, inputs: Any) -> np.ndarray:
+        """The probability of each class or label, (N, C), in the order of `classes`."""
+        if self.task == "regression":
+            raise SondeError("a regression has no probabilities", "use predict")
+        return self.raw(self.schema.encode(inputs)).numpy()
+
+    # ------------------------------------------------------------ on disk
+    def save(self, folder: Path) -> None:
+        """Write the bundle as a folder of safetensors and JSON with a manifest."""
+        from safetensors.torch import save
+
+        weights = {k: v.detach().cpu().clone().contiguous() for k, v in self.objective.state_dict().items()}
+        spec = {
+            "format": FORMAT,
+            "task": self.task,
+            "objective": self.build.to_data(),
+            "schema": self.schema.to_data(),
+        }
+        content = json.dumps(spec, indent=1, ensure_ascii=False).encode()
+        replace_folder(Path(folder), {WEIGHTS: save(weights), SPEC: content})
+
+    @staticmethod
+    def load(folder: Path, own: Collection[Callable[..., Any]] = ()) -> Bundle:
+        """Read a bundle from untrusted files.
+
+        own: the caller's own constructors that the bundle may name (a net of theirs).
+
+        Raises Corrupt for damaged files, Refused for names outside the package's vocabulary. The weights' names and
+        shapes are checked before any memory of the size they claim is taken.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        from sonde.data import schema_from_data
+
+        folder = Path(folder)
+        refuse_pickle(folder)
+        try:
+            _, files = read_folder(folder)
+        except FileNotFoundError:
+            raise SondeError(f"there is no model in {folder}", "give a run's name or its model folder") from None
+        try:
+            spec = json.loads(files[SPEC])
+            weights = load(files[WEIGHTS])
+            objective_data, schema_data, task = spec["objective"], spec["schema"], str(spec["task"])
+            newer = int(spec["format"]) > FORMAT
+        except (KeyError, ValueError, TypeError, SafetensorError, RecursionError):
+            raise Corrupt(f"{folder.name} is not a whole bundle", "restore it from a copy, or train again") from None
+        if newer:
+            raise SondeError(f"{folder.name} was written by a newer version of sonde", "upgrade sonde to read it")
+        schema = schema_from_data(schema_data)
+        build: Build[Objective] = Build.from_data(objective_data, own)
+        with torch.device("meta"):  # shapes without memory
+            objective = _constructed(build, folder)
+        expected = {k: tuple(v.shape) for k, v in objective.state_dict().items()}
+        found = {k: tuple(v.shape) for k, v in weights.items()}
+        if expected != found:
+            odd = sorted(set(expected.items()) ^ set(found.items()))[0][0]
+            raise Corrupt(f"the weights in {folder.name} do not fit its net: {odd}", "use the folder that was saved")
+        objective.load_state_dict(weights, assign=True)
+        return Bundle(objective.requires_grad_(False).eval(), build, task, schema)
+
+    @staticmethod
+    def of(objective: Objective, build: Build[Objective], data: Dataset) -> Bundle:
+        """The bundle of a trained objective."""
+        return Bundle(objective, build, data.task, data.schema)
+
+
+def _constructed(build: Build[Objective], folder: Path) -> Objective:
+    try:
+        objective = build()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Corrupt(f"{folder.name} describes a net that cannot be built: {error}", "use the folder that was saved") from None
+    if not isinstance(objective, Objective):
+        raise Refused(f"{folder.name} names {build.make.__qualname__}, which is not an objective", "do not use it")
+    return objective

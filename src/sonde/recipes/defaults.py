@@ -1,0 +1,159 @@
+"""What `sonde train DATA` does when nothing else is asked: a net and a training recipe chosen by the data alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from sonde import methods, nets, objectives
+from sonde.core import Budget, Build, Engine, Recipe, SondeError, Stage
+from sonde.core.method import Method
+from sonde.data.rows import Split
+from sonde.names import completed
+from sonde.optim.schedules import OneCycle
+
+if TYPE_CHECKING:
+    from sonde.data import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a user asked for in place of the defaults; None leaves a choice to the data.
+
+    net: a net of the user's choice. methods: added to the defaults, or put in the place of one of the same class.
+    epochs, steps, seconds: the budget. patience: measurements without improvement before the run stops.
+    """
+
+    net: Build[Any] | None = None
+    methods: Sequence[Build[Method]] = ()
+    epochs: float | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    patience: int | None = None
+    microbatch: int | None = None
+    seed: int = 0
+    engine: Engine = Engine()
+
+
+def decided_by(data: Dataset) -> dict[str, Any]:
+    """The arguments that the data alone decides, by the names that nets and methods give them."""
+    outputs = len(data.classes) if data.classes else data.y.shape[1]
+    known: dict[str, Any] = {"outputs": outputs, "classes": outputs}
+    if isinstance(data.x, Tensor):
+        channels, height, width = data.x.shape[1:]
+        return {**known, "channels": channels, "height": height, "width": width, "shape": (channels, height, width)}
+    return {
+        **known,
+        "numeric": data.x["numeric"].shape[1],
+        "cardinalities": tuple(int(c) for c in data.schema.cardinalities),
+    }
+
+
+def for_data(data: Dataset, wishes: Wishes = Wishes(), build: Build[Any] | None = None) -> Recipe:  # noqa: B008
+    """The recipe for a data set: the defaults for its kind, changed by what the user asked for.
+
+    build: what builds the data set again, for the recipe to carry; None when only the caller holds it.
+    """
+    images = isinstance(data.x, Tensor)
+    rows = len(data.splits["train"])
+    plan = _images(data, rows) if images else _table(data, rows)
+    net = plan.net if wishes.net is None else completed(wishes.net, decided_by(data))
+    kinds = {
+        "classification": objectives.Classify,
+        "multilabel": objectives.Multilabel,
+        "regression": objectives.Regress,
+    }
+    objective: Build[Any] = Build(kinds[data.task], net=net)
+    if data.task == "regression":
+        objective = objective.with_arguments(targets=int(data.y.shape[1]))
+    batch_size = wishes.batch_size or plan.batch_size
+    descend = plan.descend
+    for name, value in (("lr", wishes.lr), ("weight_decay", wishes.weight_decay)):
+        if value is not None:
+            descend = descend.with_arguments(**{name: value})
+    chosen: list[Build[Any]] = [Build(methods.FitInputs), *plan.methods, descend]
+    if wishes.microbatch:
+        chosen.insert(0, Build(methods.Backprop, microbatch=wishes.microbatch))
+    if len(data.splits["val"]):
+        chosen.append(Build(methods.Validate))
+        patience = plan.patience if wishes.patience is None else wishes.patience
+        if patience is not None:
+            metric = plan.watch
+            chosen.append(Build(methods.EarlyStopping, metric=metric, patience=patience))
+    chosen = with_methods(chosen, [completed(b, decided_by(data)) for b in wishes.methods])
+    given = {"steps": wishes.steps, "epochs": wishes.epochs, "seconds": wishes.seconds}
+    given = {k: v for k, v in given.items() if v is not None}
+    budget = Budget(**(given or {"epochs": plan.epochs}))  # type: ignore[arg-type]
+    return Recipe(
+        name=data.name,
+        seed=wishes.seed,
+        data=build,
+        objective=objective,
+        methods=tuple(chosen),
+        stages=(
+            Stage(source=Build(Split, split="train", batch_size=min(batch_size, rows), seed=wishes.seed), budget=budget),
+        ),
+        engine=wishes.engine,
+    )
+
+
+def with_methods(defaults: Sequence[Build[Any]], asked: Sequence[Build[Any]]) -> list[Build[Any]]:
+    """The defaults with the methods a user asked for: in the place of one of the same kind, else before validation.
+
+    An update rule takes the place of the default's, whatever its name, since a run has one.
+    """
+    chosen = list(defaults)
+    for build in asked:
+        same = [i for i, b in enumerate(chosen) if b.make is build.make or (_updates(b) and _updates(build))]
+        if same:
+            chosen[same[0]] = build
+        else:
+            ends = [i for i, b in enumerate(chosen) if b.make in (methods.Validate, methods.EarlyStopping)]
+            chosen.insert(ends[0] if ends else len(chosen), build)
+    return chosen
+
+
+def _updates(build: Build[Any]) -> bool:
+    make: Any = build.make
+    if isinstance(make, type):
+        return issubclass(make, Method) and getattr(make, "update", None) is not Method.update
+    return make in (methods.adam, methods.adamw, methods.sgd)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """A default recipe before the user's wishes."""
+
+    net: Build[Any]
+    methods: tuple[Build[Any], ...]
+    descend: Build[Any]
+    batch_size: int
+    epochs: float
+    patience: int | None
+    watch: str = "loss"
+
+
+def _images(data: Dataset, rows: int) -> _Plan:
+    known = decided_by(data)
+    make, arguments = nets.for_images(known["channels"], known["height"], known["width"], known["outputs"])
+    smoothing = (Build(methods.LabelSmoothing, amount=0.1),) if data.task == "classification" else ()
+    return _Plan(
+        net=Build(make, **arguments),
+        methods=(Build(methods.Shift), *smoothing, Build(methods.EMA, decay=0.99)),
+        descend=Build(methods.adamw, lr=3e-3, weight_decay=0.05, schedule=Build(OneCycle)),
+        batch_size=64,
+        epochs=12 if rows > 20_000 else 40,
+        patience=None,
+    )
+
+
+def _table(data: Dataset, rows: int) -> _Plan:
+    raise SondeError("tables are not there yet", "use images")
+
+

@@ -1,0 +1,126 @@
+"""The folder of a run: what is in it, and how runs are named and found."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sonde.core.errors import SondeError
+from sonde.core.state import disk_error
+from sonde.names import did_you_mean
+
+
+class RunFolder:
+    """`runs/NAME/` with recipe.json, environment.json, data.json, metrics.jsonl, checkpoints/, model/, report.*."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run's state is saved."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """Training and validation metrics, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The bundle: what is shipped."""
+        return self.path / "model"
+
+    @property
+    def report(self) -> Path:
+        """What a person reads."""
+        return self.path / "report.html"
+
+    @staticmethod
+    def create(root: Path, name: str) -> RunFolder:
+        """A new folder under `root`: NAME, or NAME-2, NAME-3... so that nothing is ever overwritten."""
+        name = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:80] or "run"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            for number in range(1, 100_000):
+                path = root / (name if number == 1 else f"{name}-{number}")
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                return RunFolder(path)
+        except OSError as error:
+            raise disk_error(error, f"making the run folder under {root}") from None
+        raise SondeError(f"{root} holds too many runs called {name}", "choose another --name")
+
+    @staticmethod
+    def find(name: str | Path, root: Path = Path("runs")) -> RunFolder:
+        """The run at a path, or called `name` under `root`."""
+        for path in (Path(name), root / name):
+            if (path / "recipe.json").is_file() or (path / "model").is_dir():
+                return RunFolder(path)
+        known = [r.name for r in RunFolder.all(root)]
+        remedy = did_you_mean(str(name), known) or (
+            f"the runs in {root} are {', '.join(known[-8:])}" if known else "train one: sonde train DATA"
+        )
+        raise SondeError(f"there is no run called {str(name)!r} in {root}", remedy)
+
+    @staticmethod
+    def all(root: Path = Path("runs")) -> list[RunFolder]:
+        """Every run under `root`, oldest first."""
+        if not root.is_dir():
+            return []
+        found = [p for p in root.iterdir() if (p / "recipe.json").is_file()]
+        return [RunFolder(p) for p in sorted(found, key=lambda p: ((p / "recipe.json").stat().st_mtime, p.name))]
+
+    def write(self, name: str, content: Mapping[str, Any] | str) -> None:
+        """Write a text or JSON file of the run, whole or not at all."""
+        text = content if isinstance(content, str) else json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        fresh = self.path / f".{name}.tmp"
+        try:
+            with open(fresh, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(fresh, self.path / name)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise disk_error(error, f"writing {name}") from None
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run."""
+        path = self.path / name
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SondeError(f"run {self.name} has no {name}", "the run did not get that far: sonde resume it") from None
+        except (ValueError, OSError) as error:
+            raise SondeError(f"{name} of run {self.name} cannot be read: {error}", "restore it, or train again") from None
+        if not isinstance(data, dict):
+            raise SondeError(f"{name} of run {self.name} is not an object", "restore it, or train again")
+        return data
+
+    def has(self, name: str) -> bool:
+        """Whether the run has this file."""
+        return (self.path / name).exists()
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line cut by a kill is left out."""
+        if not self.metrics.exists():
+            return []
+        lines = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+        return lines

@@ -1,0 +1,229 @@
+"""The main job: data in, a trained and measured model in a run folder out."""
+
+from __future__ import annotations
+
+import json
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonde.core import Build, Method, Recipe, Run, SondeError
+from sonde.core.state import Corrupt
+from sonde.methods import Checkpoint, MetricsLog
+from sonde.runs import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from sonde.bundle import Bundle
+    from sonde.data import Dataset
+    from sonde.recipes.defaults import Wishes
+    from sonde.report.facts import Facts
+
+
+class Interrupted(SondeError):
+    """The user stopped the run; its state is saved."""
+
+    code = 130
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its folder, what is shipped, and what was measured."""
+
+    folder: RunFolder
+    bundle: Bundle
+    facts: Facts
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """The measured values on the test split, by name."""
+        return {m.name: m.value for m in self.facts.measures if m.split == "test"}
+
+    def predict(self, inputs: Any) -> Any:
+        """The answers of the trained model for raw input."""
+        return self.bundle.predict(inputs)
+
+
+def opened(data: Any, **options: Any) -> Dataset:
+    """The data set: one that is open already, a named one, or what is at a path or in a frame.
+
+    options: those of `sonde.data.open`, such as `target`; a named set takes those it shares.
+    """
+    from sonde import data as readers
+
+    if isinstance(data, readers.Dataset):
+        return data
+    if isinstance(data, str) and not Path(data).exists() and "/" not in data:
+        return readers.load(data, **options)
+    return readers.open(data, **options)
+
+
+def rebuild(dataset: Dataset) -> Build[Any] | None:
+    """What builds the data set again from its source, or None when only memory holds it."""
+    from sonde import data as readers
+
+    makes: dict[str, Callable[..., Any]] = {"load": readers.load, "open": readers.open}
+    make, arguments = makes.get(str(dataset.source.get("call"))), dict(dataset.source.get("arguments") or {})
+    if make is None or (make is readers.open and arguments.get("data") is None):
+        return None
+    return Build(make, **arguments)
+
+
+def train(
+    data: Any,
+    wishes: Wishes | None = None,
+    *,
+    recipe: Recipe | None = None,
+    edit: Callable[[Recipe], Recipe] = lambda r: r,
+    output_dir: str | Path = "runs",
+    name: str | None = None,
+    observers: Sequence[Method] = (),
+    command: str = "",
+    baselines: bool = True,
+    save_every_seconds: float = 30.0,
+    **options: Any,
+) -> Trained:
+    """Train on a user's data and measure the result.
+
+    data: a path, a frame, the name of a data set, or a `Dataset`. options: see `sonde.data.open` (`target`,
+        `sensitive`, `kinds`, ...).
+    wishes: what to change in the default recipe. recipe: a whole recipe instead. edit: a last change to either.
+    output_dir, name: where the run's folder is made; an existing one is never overwritten.
+    observers: methods that watch (a progress bar). command: what the report gives to repeat the run.
+
+    Raises SondeError for what the user can mend; Interrupted after Ctrl-C, with the run saved.
+    """
+    from sonde.recipes.defaults import Wishes, for_data
+
+    dataset = opened(data, **options)
+    chosen = edit(recipe or for_data(dataset, wishes or Wishes(), rebuild(dataset)))
+    folder = RunFolder.create(Path(output_dir), name or chosen.name)
+    folder.write("recipe.json", chosen.to_data())
+    folder.write("environment.json", environment(chosen))
+    about = {"fingerprint": dataset.fingerprint, "command": command, "baselines": baselines}
+    folder.write("run.json", {**about, "created": datetime.now(UTC).isoformat(timespec="seconds")})
+    keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
+    run = chosen.start(dataset, extra=(MetricsLog(folder.metrics), *observers, keeper))
+    return _go(run, chosen, dataset, folder)
+
+
+def resume(
+    folder: RunFolder,
+    *,
+    data: Any = None,
+    own: Collection[Callable[..., Any]] = (),
+    observers: Sequence[Method] = (),
+    save_every_seconds: float = 30.0,
+) -> Trained:
+    """Continue a run where it was last saved; the result equals that of a run which never stopped, bit for bit.
+
+    data: the data, for a run whose data came from memory. own: the caller's constructors that the recipe names.
+    """
+    recipe = Recipe.from_data(folder.read("recipe.json"), own)
+    if data is None and recipe.data is None:
+        raise SondeError(f"run {folder.name} was trained on data in memory", "pass it: sonde.resume(run, data=...)")
+    assert recipe.data is not None or data is not None
+    dataset = recipe.data() if data is None and recipe.data is not None else opened(data)
+    if dataset.fingerprint != folder.read("run.json").get("fingerprint"):
+        raise SondeError(
+            f"the data of run {folder.name} has changed since it started, so going on would not be the same run",
+            "restore the data, or train anew",
+        )
+    keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
+    run = recipe.start(dataset, extra=(MetricsLog(folder.metrics), *observers, keeper))
+    try:
+        keeper.resume(run)
+    except ValueError as error:
+        raise Corrupt(f"the checkpoint does not fit the recipe of run {folder.name}: {error}", "train anew") from None
+    return _go(run, recipe, dataset, folder)
+
+
+def _go(run: Run, recipe: Recipe, dataset: Dataset, folder: RunFolder) -> Trained:
+    from sonde.results import conclude
+
+    with interruptible(run):
+        recipe.train(run, dataset)
+    if run.interrupted:
+        raise Interrupted(f"stopped at step {run.step}; everything is saved", f"continue with: sonde resume {folder.path}")
+    bundle, facts = conclude(run, recipe, dataset, folder)
+    return Trained(folder, bundle, facts)
+
+
+@contextmanager
+def interruptible(run: Run) -> Iterator[None]:
+    """Ctrl-C (or SIGTERM) lets the step finish and leaves the stage open, to be resumed; twice stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        if run.interrupted:
+            raise KeyboardInterrupt
+        run.stop = "interrupted"
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def environment(recipe: Recipe) -> dict[str, str]:
+    """Versions, device and threads: what a reader needs to repeat the run. No host name, user or path."""
+    import numpy
+    import torch
+
+    import sonde
+    from sonde.core import pick_device
+
+    device = pick_device(recipe.engine.device)
+    return {
+        "sonde": sonde.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": _device_name(device),
+        "threads": str(torch.get_num_threads()),
+        "precision": recipe.engine.precision,
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu" and sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return str(device)
+
+
+def recipe_from_file(path: Path, own: Collection[Callable[..., Any]] = ()) -> Recipe:
+    """A recipe from a JSON file, which may name only what the package (or `own`) contains."""
+    from sonde.core.state import refuse_pickle
+
+    refuse_pickle(path)
+    try:
+        if path.stat().st_size > 8 * 2**20:
+            raise SondeError(f"{path.name} is too large to be a recipe", "give the file that --dry-run prints")
+        content = path.read_text(encoding="utf-8")
+        data: Mapping[str, Any] = json.loads(content)
+    except FileNotFoundError:
+        raise SondeError(f"there is no file {path}", "give the path of a recipe, e.g. runs/NAME/recipe.json") from None
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise SondeError(f"{path.name} is not JSON: {error}", "give the file that --dry-run prints") from None
+    if not isinstance(data, Mapping):
+        raise SondeError(f"{path.name} is not a recipe", "give the file that --dry-run prints")
+    return Recipe.from_data(data, own)
