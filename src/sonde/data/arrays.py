@@ -120,14 +120,17 @@ def idx_pair(path: Path) -> tuple[Path, Path]:
     for images, labels in (("idx3", "idx1"), ("idx4", "idx1")):
         a = path.with_name(re.sub(r"idx\d", images, stem).replace("{}", "images"))
         b = path.with_name(re.sub(r"idx\d", labels, stem).replace("{}", "labels"))
-        for suffix in ("", ".gz"):
-            x, y = (p.with_name(p.name.removesuffix(".gz") + suffix) for p in (a, b))
-            if x.is_file() and y.is_file():
-                return x, y
+        x, y = (_plain_or_zipped(p.with_name(p.name.removesuffix(".gz"))) for p in (a, b))
+        if x and y:
+            return x, y
     raise SondeError(
         f"{path.name} has no partner: idx images and labels come in pairs",
         "name them such as train-images-idx3-ubyte and train-labels-idx1-ubyte, in one folder",
     )
+
+
+def _plain_or_zipped(path: Path) -> Path | None:
+    return next((p for p in (path, path.with_name(path.name + ".gz")) if p.is_file()), None)
 
 
 def idx_folder(root: Path) -> dict[str, tuple[Path, Path]]:

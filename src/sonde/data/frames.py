@@ -112,7 +112,8 @@ def _read_parquet(path: Path, limit: int) -> Frame:
             if "Parquet" not in reason:
                 mend = "open a part of it, or raise the limit with limit=BYTES if memory allows"
             raise SondeError(f"{path.name} {reason}", mend)
-        data = pl.read_ipc(unpacked, memory_map=False)
+        with unpacked.open("rb") as file:
+            data = pl.read_ipc(file)
     check_names(data.columns, path.name)
     if not len(data):
         raise SondeError(f"{path.name} has columns but no rows", "give a file with rows of data in it")

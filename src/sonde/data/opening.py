@@ -246,7 +246,8 @@ def _arrays(parts: Mapping[str, tuple[np.ndarray, np.ndarray]], o: Options, name
     unknown = [split for split in parts if split.lower() not in SYNONYMS]
     if unknown:
         raise SondeError(f"{name}: parts {listed(unknown)} are no splits", "name them train, val and test")
-    return array_dataset(parts, o, name, path)
+    ordered = sorted(parts.items(), key=lambda part: SYNONYMS[part[0].lower()])  # training rows first
+    return array_dataset(dict(ordered), o, name, path)
 
 
 def reopen(source: Mapping[str, Any], download: bool = False) -> Dataset:
