@@ -96,7 +96,6 @@ HOSTILE = [
     "sonde.core.build:resolve",
     "sonde.core.build:importlib",
     "sonde.core.recipe:Recipe",
-    "sonde.core:Backprop",
     "sonde.data.rows:torch",
     "sonde.data.rows:count",
     "sonde.data.files:os",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -42,5 +43,5 @@ class Multilabel(Objective):
 
 
 def _probabilities(logits: Tensor) -> Tensor:
-    p = logits.float().sigmoid()
+    p = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
     return p if p.dim() == 2 else p.mean(1)

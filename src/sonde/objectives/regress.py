@@ -43,6 +43,11 @@ class Regress(Objective):
     def forward(self, turn: str, batch: Batch) -> Loss:
         """See `Objective.forward`; `out` holds the prediction in the user's units."""
         output = self.net(batch.x)
+        if batch.y.dim() != 2 or output.shape[-1] != batch.y.shape[-1]:  # would broadcast rows against rows
+            raise ValueError(
+                f"y is (N, T) and the net answers (N, T) or (N, M, T); got y {tuple(batch.y.shape)} and an output "
+                f"{tuple(output.shape)}. One target a row is y[:, None]"
+            )
         y = (batch.y - self.mean) / self.std  # (N, T)
         value = (output - (y if output.dim() == 2 else y[:, None])).pow(2).flatten(1).mean(1)  # (N,)
         weight = batch.fields.get("weight", 1.0)

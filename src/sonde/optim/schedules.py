@@ -51,7 +51,7 @@ class Cosine:
         if rising < 1.0:
             return rising
         begin = self.warmup * total
-        share = min(1.0, (step - begin) / max(1.0, total - begin))
+        share = min(1.0, max(0.0, step - begin) / max(1.0, total - begin))  # the last warm step is before `begin`
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * share))
 
 

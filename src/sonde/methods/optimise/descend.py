@@ -33,14 +33,14 @@ class Descend(Method):
 
     def setup(self, run: Run) -> None:
         """Build one optimiser per player."""
-        self.optimisers = {turn: self.make(_groups(run.params(turn))) for turn in run.objective.players()}
+        self.optimisers = {turn: _optimiser(self.make, run.params(turn)) for turn in run.objective.players()}
         self._base = {turn: [g["lr"] for g in o.param_groups] for turn, o in self.optimisers.items()}
 
     def update(self, run: Run, turn: str, gradient: Gradient) -> None:
         """See `Method.update`."""
-        params, optimiser = run.params(turn), self.optimisers[turn]
-        for name, g in gradient().items():
-            p = params[name]
+        optimiser, grads = self.optimisers[turn], gradient()
+        for name, p in run.params(turn).items():
+            g = grads.get(name)  # None for one that the loss does not reach: no step, whatever an earlier one left
             if p.grad is not g:
                 p.grad = g
         factor = self.schedule(run.done, run.total)
@@ -58,11 +58,14 @@ class Descend(Method):
             o.load_state_dict(state[turn])
 
 
-def _groups(params: dict[str, Tensor]) -> list[dict[str, Any]]:
+def _optimiser(make: Make, params: dict[str, Tensor]) -> torch.optim.Optimizer:
+    optimiser = make([{"params": list(params.values())}])
+    vectors = [p for p in params.values() if p.dim() <= 1]
+    if not optimiser.defaults.get("weight_decay") or not vectors:
+        return optimiser  # one group, so that a fused optimiser is called once
     matrices = [p for p in params.values() if p.dim() > 1]
-    others = [p for p in params.values() if p.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": matrices}] if matrices else []
-    return groups + ([{"params": others, "weight_decay": 0.0}] if others else [])
+    return make([*groups, {"params": vectors, "weight_decay": 0.0}])
 
 
 def sgd(
