@@ -88,8 +88,8 @@ class Backprop(Method):
                     self._differentiate(run, params, total, loss, part, scale)
                     losses.append(loss.detach())
             if record:
-                run.losses[turn] = Loss.join(losses)
-        return {k: p.grad for k, p in params.items() if p.grad is not None}
+                run.recorded(turn, Loss.join(losses))
+        return {k: g for k, p in params.items() if (g := p.grad) is not None}
 
     def _differentiate(self, run: Run, params: Params, total: Tensor, loss: Loss, batch: Batch, scale: float) -> None:
         if run.checks and not math.isfinite(total.item()):
@@ -123,17 +123,19 @@ def first_nonfinite(grads: Grads) -> str | None:
     return None
 
 
-def all_finite(grads: Grads) -> bool:
-    """Whether every gradient is finite, waiting for the device once.
+def all_finite(grads: Grads, sharded: bool = False) -> bool:
+    """Whether every gradient is finite, waiting for the device once. sharded: they are DTensors; look at this shard.
 
     A sum is not finite if any summand is not, and costs a tenth of `isfinite().all()`; finite gradients may overflow
     it, hence the second look.
     """
-    tensors = [g.to_local() if hasattr(g, "to_local") else g for g in grads.values()]
+    tensors = [g.to_local() for g in grads.values()] if sharded else list(grads.values())  # type: ignore[attr-defined]
     if not tensors:
         return True
-    if tensors[0].device.type == "cpu":
-        total = sum([g.sum().item() for g in tensors])
+    total = 0.0
+    if tensors[0].is_cpu:
+        for g in tensors:
+            total += g.sum().item()
     else:
         total = torch.stack([g.sum().float() for g in tensors]).sum().item()
     return math.isfinite(total) or first_nonfinite(grads) is None

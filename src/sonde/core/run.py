@@ -33,7 +33,6 @@ class Run:
     total: steps the current stage will take (an estimate under a time budget).
     seconds: time spent in the stage. elapsed: time spent in all stages.
     stop: why the stage should end after this step; None to go on.
-    losses: the latest loss of each turn, detached.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Run:
         self.total, self.seconds, self.elapsed = 1, 0.0, 0.0
         self.stop: str | None = None
         self.source: Source | None = None
-        self.losses: dict[str, Loss] = {}
+        self._losses: dict[str, Loss] = {}
         self.estimator = self._slot("estimate") or Backprop()
         updater = self._slot("update")
         if updater is None:
@@ -58,6 +57,7 @@ class Run:
         self.updater = updater
         chains = ("batch", "loss", "grads", "project", "weights", "on")
         self._hooks = {hook: [m for m in self.methods if defines(m, hook)] for hook in chains}
+        self.sharded = self.engine.parallel == "fsdp"
         self.alone = len(objective.players()) == 1  # one player: no other's parameters to protect from its gradient
         self._params: dict[str, Params] = {}
         for m in [m for m in self.methods if m is not self.updater]:
@@ -137,13 +137,13 @@ class Run:
             for m in hooks:
                 loss = returned(m.loss(at, loss), m, "loss")
         if record:
-            self.losses[turn] = loss.detach()
+            self._losses[turn] = loss
         return loss
 
     def gradient(self, turn: str, batch: Batch, record: bool = True) -> Grads:
         """The estimated gradient on `batch`, checked and then transformed by the methods."""
         grads = self.estimator.estimate(self, turn, batch, record)
-        if self.checks and not all_finite(grads):
+        if self.checks and not all_finite(grads, self.sharded):
             raise nonfinite_gradient(self.step, str(first_nonfinite(grads)), batch)
         return self.chain("grads", grads, self, turn) if self._hooks["grads"] else grads
 
@@ -182,6 +182,15 @@ class Run:
         self.emit(Read(type(reader).__name__))
         for batch in source.batches(self, 0):
             yield batch if self.device.type == "cpu" else batch.to(self.device)
+
+    @property
+    def losses(self) -> dict[str, Loss]:
+        """The latest recorded loss of each turn, detached."""
+        return {turn: loss.detach() for turn, loss in self._losses.items()}
+
+    def recorded(self, turn: str, loss: Loss) -> None:
+        """For estimators that evaluate the loss in parts: this is the loss whose gradient is used."""
+        self._losses[turn] = loss
 
     @property
     def going(self) -> bool:

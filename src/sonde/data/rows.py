@@ -55,8 +55,9 @@ class Rows:
     def take(self, index: Tensor) -> Batch:
         """The rows `index` as a batch, with their numbers as `records`."""
         whole = self.whole
-        x, y, fields = map_tree(lambda t: t.index_select(0, index), (whole.x, whole.y, whole.fields))
-        return Batch(x, y, index, fields)
+        return Batch(
+            _rows(whole.x, index), _rows(whole.y, index), index, {k: _rows(v, index) for k, v in whole.fields.items()}
+        )
 
     def batches(self, run: Run | None, start: int = 0) -> Iterator[Batch]:
         """See `Source.batches`."""
@@ -71,6 +72,13 @@ class Rows:
                 else:  # the mean over ranks of sums divided by N / world is the mean over N
                     part = self.take(index[rank::world])
                     yield Batch(part.x, part.y, part.records, part.fields, len(index) / world)
+
+
+def _rows(tree: Any, index: Tensor) -> Any:
+    # index_select is three times as fast as tree[index] on wide rows
+    return (
+        tree.index_select(0, index) if isinstance(tree, Tensor) else map_tree(lambda t: t.index_select(0, index), tree)
+    )
 
 
 class Split(Rows):
