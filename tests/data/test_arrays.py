@@ -48,7 +48,9 @@ def test_parts_of_an_npz_are_official_splits(tmp_path: Path) -> None:
     d = data.open(npz(tmp_path / "a.npz", x_train=X[:30], y_train=Y[:30], x_test=X[30:], y_test=Y[30:]))
     assert d.splits["test"].tolist() == list(range(30, 40)) and len(d.splits["val"]) == 3
     assert any("official split: train 30, test 10" in note for note in d.notes)
-    other = data.open(npz(tmp_path / "b.npz", train_images=X[:30], train_labels=Y[:30], test_images=X[30:], test_labels=Y[30:]))
+    other = data.open(
+        npz(tmp_path / "b.npz", train_images=X[:30], train_labels=Y[:30], test_images=X[30:], test_labels=Y[30:])
+    )
     assert other == d
 
 
@@ -57,7 +59,9 @@ def test_a_matrix_is_a_table_of_numbers(tmp_path: Path) -> None:
     d = data.open(npz(tmp_path / "a.npz", x=x, y=x.sum(1)))
     assert d.task == "regression" and d.schema.numeric == ("x0", "x1", "x2")
     assert torch.equal(d.x["numeric"], torch.from_numpy(x.astype(np.float32)))
-    assert data.open((x, Y)).task == "classification" and data.open((torch.from_numpy(X), torch.from_numpy(Y))).x.ndim == 4
+    assert (
+        data.open((x, Y)).task == "classification" and data.open((torch.from_numpy(X), torch.from_numpy(Y))).x.ndim == 4
+    )
 
 
 def test_size_resamples_arrays(tmp_path: Path) -> None:

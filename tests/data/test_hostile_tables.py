@@ -76,7 +76,9 @@ def test_infinite_and_huge_inputs_are_mistakes(tmp_path: Path, value: str) -> No
         data.open(write(tmp_path / "t.csv", rows(f"{value},a")), "y")
 
 
-@pytest.mark.parametrize(("value", "why"), [("", "no value in target"), ("nan", "no value"), ("inf", "not a finite number")])
+@pytest.mark.parametrize(
+    ("value", "why"), [("", "no value in target"), ("nan", "no value"), ("inf", "not a finite number")]
+)
 def test_a_regression_target_without_a_number_is_a_mistake(tmp_path: Path, value: str, why: str) -> None:
     text = "k,y\n" + "\n".join(f"{i},{i * 1.5}" for i in range(30)) + f"\n1,{value}\n"
     path = write(tmp_path / "t.csv", text)
@@ -198,7 +200,9 @@ def test_nested_columns_are_refused_with_the_way_out() -> None:
     assert data.open(frame, "y", kinds={"k": "drop"}).schema.numeric == ("j",)
 
 
-@pytest.mark.parametrize("name", ["a.pkl", "a.pickle", "a.joblib", "a.pt", "a.pth", "a.ckpt", "a.bin", "a.pkl.gz", "a.h5"])
+@pytest.mark.parametrize(
+    "name", ["a.pkl", "a.pickle", "a.joblib", "a.pt", "a.pth", "a.ckpt", "a.bin", "a.pkl.gz", "a.h5"]
+)
 def test_files_that_can_run_code_are_refused(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, b"\x80\x04cos\nsystem\n(S'touch marker'\ntR.")
     with pytest.raises(Refused, match="can run code") as error:

@@ -211,7 +211,9 @@ def test_what_systems_leave_behind_is_ignored(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from([(5, 6), (5, 6, 1), (5, 6, 3), (3, 5, 6), (2, 5, 6), (2, 5, 6, 3), (2, 3, 5, 6), (2, 5, 6, 4), (2, 1, 5, 6)]),
+    st.sampled_from(
+        [(5, 6), (5, 6, 1), (5, 6, 3), (3, 5, 6), (2, 5, 6), (2, 5, 6, 3), (2, 3, 5, 6), (2, 5, 6, 4), (2, 1, 5, 6)]
+    ),
     st.sampled_from([1, 3]),
     st.booleans(),
     st.integers(0, 10**6),

@@ -251,7 +251,9 @@ cell = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(cell, st.floats(-1e30, 1e30), st.booleans()), min_size=4, max_size=20))
-def test_any_text_survives_csv_and_the_schema_survives_json(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+def test_any_text_survives_csv_and_the_schema_survives_json(
+    tmp_path_factory: pytest.TempPathFactory, rows: list
+) -> None:
     frame = pl.DataFrame({"c": [r[0] for r in rows], "v": [r[1] for r in rows], "b": [r[2] for r in rows]})
     frame = frame.with_columns(i=pl.int_range(pl.len()) % 3, y=pl.Series(["p", "q"] * 10).head(len(rows)))
     kinds = {"c": "categorical", "v": "numeric", "b": "boolean"}

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sonde.data.catalogue import Named
+    from sonde.data.catalogue import Named, names
     from sonde.data.dataset import Dataset
     from sonde.data.images import ImageSchema
-    from sonde.data.named import load, names
+    from sonde.data.like import open_like
+    from sonde.data.named import load
     from sonde.data.opening import open, reopen, schema_from_data
     from sonde.data.problems import BadData, Problem
     from sonde.data.tables import TableSchema
@@ -24,15 +25,16 @@ _HOMES = {
     "Problem": "problems",
     "TableSchema": "tables",
     "load": "named",
-    "names": "named",
+    "names": "catalogue",
     "open": "opening",
+    "open_like": "like",
     "reopen": "opening",
     "schema_from_data": "opening",
 }
 
 __all__ = [
-    "BadData", "Dataset", "ImageSchema", "Named", "Problem", "TableSchema", "load", "names", "open", "reopen",
-    "schema_from_data",
+    "BadData", "Dataset", "ImageSchema", "Named", "Problem", "TableSchema", "load", "names", "open", "open_like",
+    "reopen", "schema_from_data",
 ]  # fmt: skip
 
 

@@ -134,3 +134,8 @@ SETS = (
         ("sex", "race", "age"),
     ),
 )
+
+
+def names() -> tuple[Named, ...]:
+    """Every named set: its name, one line on what it is, its source and licence."""
+    return SETS

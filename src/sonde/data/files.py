@@ -105,10 +105,18 @@ def under(root: Path, name: str) -> Path:
     if ".." in parts:
         raise ValueError("climbs out of the data folder with '..'")
     path = root / name
-    real, base = os.path.realpath(path), os.path.realpath(root)
-    if os.path.commonpath([real, base]) != base:
+    if not inside(path, root):
         raise ValueError("is a link that leaves the data folder")
     return path
+
+
+def inside(path: str | Path, root: str | Path) -> bool:
+    """Whether `path`, links followed, lies in `root`."""
+    real, base = os.path.realpath(path), os.path.realpath(root)
+    try:
+        return os.path.commonpath([real, base]) == base
+    except ValueError:  # on another drive
+        return False
 
 
 def sha256(path: Path) -> str:

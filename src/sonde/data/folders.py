@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sonde.core.errors import SondeError
+from sonde.data.files import inside as within
 from sonde.data.files import unreadable
 from sonde.data.problems import Problem, listed
 from sonde.data.splits import SYNONYMS
@@ -40,7 +41,6 @@ def walk(root: Path, inside: str = "") -> tuple[list[str], list[Problem]]:
     """Files under `root`/`inside`, sorted, relative to `root`; links to folders or out of `root` are problems."""
     files: list[str] = []
     problems: list[Problem] = []
-    base = os.path.realpath(root)
 
     def visit(folder: str, depth: int) -> None:
         try:
@@ -53,11 +53,10 @@ def walk(root: Path, inside: str = "") -> tuple[list[str], list[Problem]]:
             if ignored(entry.name):
                 continue
             if entry.is_symlink():
-                real = os.path.realpath(entry.path)
-                if os.path.commonpath([real, base]) != base:
+                if not within(entry.path, root):
                     problems.append(Problem(name, "is a link that leaves the data folder"))
                     continue
-                if os.path.isdir(real):
+                if os.path.isdir(entry.path):
                     problems.append(Problem(name, "is a link to a folder, which is not followed"))
                     continue
             if entry.is_dir():

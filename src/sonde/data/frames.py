@@ -233,6 +233,8 @@ def cleaned(data: pl.DataFrame, missing: Sequence[str] = ()) -> pl.DataFrame:
             series = (series.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if kind.time_zone else series).cast(
                 pl.Datetime("us")
             )
+        elif isinstance(kind, pl.Time):
+            series = series.cast(pl.Int64).cast(pl.Float64) / 3.6e12  # h; polars counts nanoseconds
         elif isinstance(kind, pl.Null):
             series = series.cast(pl.String)
         if series.dtype == pl.String:

@@ -81,7 +81,11 @@ def infer_groups(data: pl.DataFrame, column: str) -> tuple[Groups, str]:
     """
     series = data[column]
     known = series.drop_nulls()
-    parsed = numbers(known) if not series.dtype.is_temporal() else known.cast(float)
+    if series.dtype.is_temporal() or series.dtype.is_nested():
+        raise SondeError(
+            f"sensitive column {quoted(column)} holds {series.dtype} values", "name a column of groups or of numbers"
+        )
+    parsed = numbers(known)
     lacking = (MISSING,) if series.null_count() else ()
     values = parsed.drop_nulls()
     values = values.filter(values.is_finite())

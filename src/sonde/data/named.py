@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 # N rows
 
 
-def names() -> tuple[Named, ...]:
-    """Every named set: its name, one line on what it is, its source and licence."""
-    return SETS
-
-
 def load(
     name: str,
     *,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sonde.core.errors import SondeError
 from sonde.data.dataset import Dataset
-from sonde.data.files import LIMIT, refuse_pickled
+from sonde.data.files import LIMIT, refuse_pickled, unreadable
 from sonde.data.frames import TABLES, Frame, find_column, read_frame
 from sonde.data.images import ImageSchema
 from sonde.data.problems import closest, listed, quoted
@@ -122,9 +122,15 @@ def open(
     if not isinstance(data, str | Path):
         return _table(_frame(data, options), options, name or "frame", None)
     path = Path(data)
+    try:
+        return _path(path, options, name or path.name or str(path), str(data))
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _path(path: Path, options: Options, name: str, given: str) -> Dataset:
     if not path.exists():
         raise SondeError(f"{quoted(path)} does not exist", _did_you_mean(path))
-    name = name or path.name or str(path)
     if path.is_dir():
         return _folder(path, options, name)
     refuse_pickled(path)
@@ -132,16 +138,16 @@ def open(
     if plain.endswith(".npz"):
         from sonde.data.arrays import npz_parts, read_npz
 
-        return _arrays(npz_parts(read_npz(path, limit), path.name), options, name, str(data))
+        return _arrays(npz_parts(read_npz(path, options.limit), path.name), options, name, given)
     if plain.endswith("-ubyte") or plain.endswith((".idx1", ".idx3", ".idx")):
-        return _idx({"train": path}, options, name, str(data))
+        return _idx({"train": path}, options, name, given)
     frame = _frame(path, options)
     from sonde.data.labelled import names_files
 
     column = names_files(path.parent, frame, False)
     if column:
-        return _labelled(path.parent, frame, column, options, name, str(data))
-    return _table(frame, options, name, str(data))
+        return _labelled(path.parent, frame, column, options, name, given)
+    return _table(frame, options, name, given)
 
 
 def _frame(data: Any, o: Options) -> Frame:

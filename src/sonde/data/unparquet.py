@@ -1,7 +1,8 @@
-"""Unpacks one Parquet file in a process of its own: a damaged file can make the decoder ask for more memory than there is,
-which ends the process it runs in. Run as a script with: source, destination, largest number of bytes, of columns.
+"""Unpacks one Parquet file in a process of its own.
 
-Writes the table to the destination as Arrow IPC. Prints nothing, or the one line that says what is wrong (exit code 1).
+A damaged file can make the decoder ask for more memory than there is, which ends the process it runs in. Run as a
+script with: source, destination, most bytes, most columns. Writes the table to the destination as Arrow IPC, and
+nothing to the output; or else the line that says what is wrong, with exit code 1.
 """
 
 from __future__ import annotations
