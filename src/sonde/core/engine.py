@@ -64,10 +64,18 @@ class Engine:
                 raise SondeError(
                     f"{name} {getattr(self, name)!r} is not known", f"choose one of {', '.join(allowed)} for --{name}"
                 )
+
+    def check_processes(self) -> None:
+        """Refuse a run whose engine and number of processes do not belong together."""
         if self.parallel != "none" and not sharing():
             raise SondeError(
                 f"parallel={self.parallel!r} needs several processes",
-                "start with `torchrun --nproc-per-node N`, or leave --parallel out",
+                "start with `torchrun --nproc-per-node N -m sonde ...`, or leave --parallel out",
+            )
+        if self.parallel == "none" and sharing():
+            raise SondeError(
+                f"{rank_and_world()[1]} processes would each train the same model on a part of every batch",
+                "pass --parallel ddp (or fsdp), so that they share the gradient",
             )
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
@@ -91,6 +99,18 @@ class Engine:
                         fully_shard(block)
             fully_shard(objective)
         return objective
+
+
+def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor where `like` is: on its device, and sharded as it is (each process keeps its own part)."""
+    if not hasattr(like, "full_tensor"):
+        return tensor.to(like.device)
+    if hasattr(tensor, "full_tensor"):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = like.device_mesh, like.placements
+    return distribute_tensor(tensor.to(like.device), mesh, placements, src_data_rank=None)
 
 
 def seed_everything(seed: int) -> None:

@@ -48,7 +48,9 @@ def fit(run: Run, source: Source, budget: Budget) -> Run:
     """
     per_epoch, clock = source.steps_per_epoch, time.perf_counter
     limit = budget.steps_of(per_epoch)
-    run.source, run.stop, run.total = source, None, limit or max(1, run.done)
+    run.source, run.total = source, limit or max(1, run.done)
+    if run.done == 0 or run.interrupted:
+        run.stop = None  # else it was killed between a method's stopping it and its end, and must not go on
     run.objective.train()
     run.emit(Started(source))
     batches, before = source.batches(run, run.done), clock()

@@ -33,7 +33,7 @@ class Source(Protocol):
         """Batches in one pass over the data; None for a source without passes."""
 
     def batches(self, run: Run | None, start: int = 0) -> Iterator[Batch]:
-        """The batches from step `start` on."""
+        """The batches from step `start` on; of several processes each takes its share, unless `run` is None."""
 
 
 @runtime_checkable

@@ -43,6 +43,7 @@ class Run:
         checks: bool = True,
     ) -> None:
         self.engine = Engine(device="cpu") if engine is None else engine
+        self.engine.check_processes()
         self.device = pick_device(self.engine.device)
         self.objective, self.methods, self.checks = objective.to(self.device), tuple(methods), checks
         self.step = self.stage = self.done = 0
@@ -180,7 +181,7 @@ class Run:
     def read(self, source: Source, reader: Method) -> Iterator[Batch]:
         """Records for a method's own use (a Fisher, a statistic), announced first: a privacy method may refuse."""
         self.emit(Read(type(reader).__name__))
-        for batch in source.batches(self, 0):
+        for batch in source.batches(None, 0):  # None: every process reads all rows, not its share of them
             yield batch if self.device.type == "cpu" else batch.to(self.device)
 
     @property
@@ -250,6 +251,7 @@ class Run:
             "done": self.done,
             "seconds": self.seconds,
             "elapsed": self.elapsed,
+            "stop": None if self.interrupted else self.stop,
             "rng": rng_state(),
             "world": rank_and_world()[1],
         }
@@ -265,7 +267,7 @@ class Run:
         self.estimator.load_state_dict(state["estimator"])
         for m, s in zip(self.methods, state["methods"], strict=True):
             m.load_state_dict(s["state"])
-        for name in ("step", "stage", "done", "seconds", "elapsed"):
+        for name in ("step", "stage", "done", "seconds", "elapsed", "stop"):
             setattr(self, name, state[name])
         set_rng_state(state["rng"])
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sonde.core import Event, Failed, Measured, Method, Run, Settled, map_tree, rank_and_world, read_state, write_state
+from sonde.core import (
+    Event,
+    Failed,
+    Measured,
+    Method,
+    Objective,
+    Run,
+    Settled,
+    SondeError,
+    rank_and_world,
+    read_state,
+    write_state,
+)
 
 
 class Checkpoint(Method):
@@ -40,9 +53,14 @@ class Checkpoint(Method):
 
     def on(self, run: Run, event: Event) -> None:
         """See `Method.on`."""
-        if isinstance(event, Measured) and event.split == self.split and self.metric in event.values:
+        if isinstance(event, Measured) and event.split == self.split and self.metric:
+            if self.metric not in event.values:
+                raise SondeError(
+                    f"Checkpoint keeps the best {self.metric!r}, which validation does not measure",
+                    f"choose one of {', '.join(event.values)}",
+                )
             value = self.sign * event.values[self.metric]
-            if self.best is None or value > self.best:
+            if value > (-math.inf if self.best is None else self.best):  # False for NaN, which is no best
                 self.best, self._improved = value, True
         elif isinstance(event, Settled):
             if self._improved:
@@ -58,7 +76,7 @@ class Checkpoint(Method):
     def save(self, run: Run, name: str) -> None:
         """Save now. A state that is not finite is saved as `failed`, whatever it was to be called."""
         state = run.state_dict()
-        if name != "failed" and not _finite(state["objective"]):
+        if name != "failed" and not _sound(run.objective):
             name = "failed"
         facts: dict[str, Any] = {"step": run.step, "stage": run.stage, "done": run.done}
         if name == "best" and self.best is not None:
@@ -83,9 +101,8 @@ class Checkpoint(Method):
         self.best = state["best"]
 
 
-def _finite(tree: Any) -> bool:
-    bad = []
-    map_tree(lambda t: bad.append(t) or t if t.is_floating_point() and not torch.isfinite(t).all() else t, tree)
-    return not bad
-
-
+def _sound(objective: Objective) -> bool:
+    """Whether parameters are finite and buffers are numbers (an infinite one may be meant: a mask)."""
+    broken = [not bool(torch.isfinite(p).all()) for p in objective.parameters()]
+    broken += [bool(torch.isnan(b).any()) for b in objective.buffers() if b.is_floating_point()]
+    return not any(broken)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sonde.core import Epoched, Event, Finished, Measured, Method, Run, Started, Stepped, rank_and_world
+from sonde.core.state import disk_error
 
 
 class MetricsLog(Method):
@@ -26,31 +27,31 @@ class MetricsLog(Method):
     def __init__(self, path: Path, every_steps: int = 0) -> None:
         self.path, self.every_steps, self.size = Path(path), every_steps, 0
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}  # a player may move in some steps only
 
     def on(self, run: Run, event: Event) -> None:
         """See `Method.on`."""
         if isinstance(event, Started):
             self._cut()
         elif isinstance(event, Stepped):
-            self._add(event)
+            self._add(run, event)
             if self.every_steps and run.step % self.every_steps == 0:
                 self._flush(run)
-        elif isinstance(event, Epoched | Finished) and self.count:
+        elif isinstance(event, Epoched | Finished) and self.sums:
             self._flush(run)
         elif isinstance(event, Measured):
             self._write(run, event.split, event.values)
 
-    def _add(self, event: Stepped) -> None:
+    def _add(self, run: Run, event: Stepped) -> None:
         for turn, loss in event.losses.items():
-            name = "loss" if len(event.losses) == 1 else f"loss/{turn}"
+            name = "loss" if run.alone else f"loss/{turn}"
             value = loss.total(denominator=event.batch.denominator).detach()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def _flush(self, run: Run) -> None:
-        values = {k: float(v) / self.count for k, v in self.sums.items()}
-        self.sums, self.count = {}, 0
+        values = {k: float(v) / self.counts[k] for k, v in self.sums.items()}
+        self.sums, self.counts = {}, {}
         self._write(run, "train", values)
 
     def _write(self, run: Run, split: str, values: Any) -> None:
@@ -59,8 +60,11 @@ class MetricsLog(Method):
         entry = {"step": run.step, "stage": run.stage, **epoch, "split": split, "values": dict(values)}
         line = json.dumps(entry) + "\n"
         if rank_and_world()[0] == 0:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(line)
+            try:
+                with open(self.path, "a", encoding="utf-8") as file:
+                    file.write(line)
+            except OSError as error:
+                raise disk_error(error, f"writing {self.path.name}") from None
         self.size += len(line.encode())
 
     def _cut(self) -> None:
@@ -69,9 +73,9 @@ class MetricsLog(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the file stood, and the sums since its last line."""
-        return {"size": self.size, "count": self.count, "sums": dict(self.sums)}
+        return {"size": self.size, "counts": dict(self.counts), "sums": dict(self.sums)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        self.size, self.count = state["size"], state["count"]
+        self.size, self.counts = state["size"], dict(state["counts"])
         self.sums = {k: torch.as_tensor(v) for k, v in state["sums"].items()}

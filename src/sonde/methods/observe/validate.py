@@ -19,6 +19,10 @@ class Validate(Method):
     """
 
     def __init__(self, data: Any, split: str = "val", every_epochs: int = 1, rows_at_once: int = 1024) -> None:
+        if split not in data.splits:
+            raise ValueError(f"the data set has the splits {', '.join(data.splits)}; got {split!r}")
+        if not len(data.splits[split]):
+            raise ValueError(f"{split!r} holds no rows, so nothing can be measured on it; leave Validate out")
         self.data, self.split, self.every_epochs, self.rows_at_once = data, split, every_epochs, rows_at_once
         self.measured_at = -1
 

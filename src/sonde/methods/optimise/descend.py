@@ -94,7 +94,7 @@ def adam(
     schedule: Schedule = Constant(),  # noqa: B008
 ) -> Descend:
     """Adam (Kingma and Ba, 2015, Algorithm 1), fused."""
-    return Descend(partial(torch.optim.Adam, lr=lr, betas=tuple(betas), eps=eps, fused=True), schedule)
+    return Descend(partial(torch.optim.Adam, lr=lr, betas=(betas[0], betas[1]), eps=eps, fused=True), schedule)
 
 
 def adamw(
@@ -105,5 +105,5 @@ def adamw(
     schedule: Schedule = Constant(),  # noqa: B008
 ) -> Descend:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, Algorithm 2), fused; matrices alone decay."""
-    make = partial(torch.optim.AdamW, lr=lr, weight_decay=weight_decay, betas=tuple(betas), eps=eps, fused=True)
+    make = partial(torch.optim.AdamW, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]), eps=eps, fused=True)
     return Descend(make, schedule)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
+from typing import Any
 
 import torch
-from torch import nn
 
 from sonde.core import Batch, Event, Method, Run, Source, Started, map_tree
 
@@ -45,7 +46,7 @@ class FitInputs(Method):
         return Batch(x, y)
 
     @staticmethod
-    def _show(module: nn.Module, seen: Batch) -> None:
+    def _show(module: Any, seen: Batch) -> None:
         with torch.no_grad():
             if hasattr(module, "fit_input"):
                 module.fit_input(seen.x)
@@ -53,11 +54,16 @@ class FitInputs(Method):
                 module.fit_target(seen.y)
 
 
+def _collected(leaves: list[torch.Tensor], leaf: torch.Tensor) -> torch.Tensor:
+    leaves.append(leaf)
+    return leaf
+
+
 def _joined(trees: list[tuple[object, object]]) -> tuple[object, object]:
     flat: list[list[torch.Tensor]] = []
     for tree in trees:
         leaves: list[torch.Tensor] = []
-        map_tree(lambda t, into=leaves: into.append(t) or t, tree)
+        map_tree(partial(_collected, leaves), tree)
         flat.append(leaves)
     columns = iter([torch.cat(c) for c in zip(*flat, strict=True)])
     return map_tree(lambda _: next(columns), trees[0])  # type: ignore[no-any-return]

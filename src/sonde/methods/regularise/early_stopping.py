@@ -48,6 +48,8 @@ class EarlyStopping(Method):
                 f"choose one of {', '.join(event.values)}: --set methods.early_stopping.metric=...",
             )
         value = self.sign * event.values[self.metric]
+        if math.isnan(value):
+            value = -math.inf  # as bad as can be: nothing compares with NaN, so it would stay the best
         if value > self.best + self.min_delta or not self.kept:
             self.best, self.best_step, self.waited = value, run.step, 0
             self.kept = {k: v.clone() for k, v in run.weights().items()}

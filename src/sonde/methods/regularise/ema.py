@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sonde.core import Event, Method, Params, Run, Started, Stepped
+from sonde.core.engine import placed_like
 
 
 class EMA(Method):
@@ -27,14 +28,18 @@ class EMA(Method):
 
     def on(self, run: Run, event: Event) -> None:
         """See `Method.on`."""
-        if isinstance(event, Started) and not self.shadow:
-            self.shadow = {k: v.detach().clone() for k, v in run.objective.state_dict().items()}
+        if isinstance(event, Started):
+            now = run.objective.state_dict()
+            if self.shadow:  # loaded, from wherever it was kept
+                self.shadow = {k: placed_like(self.shadow[k], v) for k, v in now.items()}
+            else:
+                self.shadow = {k: v.detach().clone() for k, v in now.items()}
         elif isinstance(event, Stepped):
             self.count += 1
             decay = min(self.decay, (1 + self.count) / (10 + self.count))
             now = run.objective.state_dict()
             floats = [k for k, v in now.items() if v.is_floating_point()]
-            torch._foreach_lerp_([self.shadow[k] for k in floats], [now[k] for k in floats], 1 - decay)
+            torch._foreach_lerp_(_local(self.shadow, floats), _local(now, floats), 1 - decay)
             for k in now.keys() - set(floats):
                 self.shadow[k].copy_(now[k])
 
@@ -48,4 +53,9 @@ class EMA(Method):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        self.count, self.shadow = state["count"], state["shadow"]
+        self.count, self.shadow = state["count"], {k: v.clone() for k, v in state["shadow"].items()}
+
+
+def _local(tensors: dict[str, Tensor], names: list[str]) -> list[Tensor]:
+    """The tensors by name; of a sharded one, the part that this process holds."""
+    return [t.to_local() if hasattr(t := tensors[k], "to_local") else t for k in names]
