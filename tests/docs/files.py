@@ -53,8 +53,10 @@ def houses(path: Path, rows: int = 300) -> None:
 
 
 def broken(path: Path) -> None:
-    """A CSV whose fifth line has a field too many."""
-    path.write_text("a,b,label\n1,2,x\n3,4,y\n5,6,x\n7,8,9,y\n", encoding="utf-8")
+    """A CSV of 40 rows, whose fifth line has a field too many."""
+    lines = [f"{i},{i * i % 7},{'even' if i % 2 == 0 else 'odd'}" for i in range(40)]
+    lines[3] = "3,2,9,odd"
+    path.write_text("\n".join(["a,b,label", *lines]) + "\n", encoding="utf-8")
 
 
 def write_all(folder: Path) -> None:
