@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sonde.bundle import Bundle
-from sonde.core import Build, Measure, Recipe, Run
+from sonde.core import Build, Measure, Recipe, Run, rank_and_world
+from sonde.core.engine import sharing
 from sonde.methods import EarlyStopping
 from sonde.names import snake, summary_of
 from sonde.report.facts import (
@@ -70,11 +71,15 @@ def conclude(run: Run, recipe: Recipe, data: Dataset, folder: RunFolder) -> tupl
     from sonde.report.html import render
 
     outcome = _outcome(run, recipe, folder)
-    bundle = shipped(run, recipe, data)
-    bundle.save(folder.model)
-    facts = gather(bundle, recipe, data, folder, outcome)
-    folder.write("report.json", facts.to_data())
-    folder.write("report.html", render(facts))
+    bundle = shipped(run, recipe, data)  # every process takes part: a sharded model is gathered
+    if rank_and_world()[0] == 0:
+        bundle.save(folder.model)
+        facts = gather(bundle, recipe, data, folder, outcome)
+        folder.write("report.json", facts.to_data())
+        folder.write("report.html", render(facts))
+    if sharing():
+        torch.distributed.barrier()
+        facts = Facts.from_data(folder.read("report.json"))
     return bundle, facts
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import platform
 import signal
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonde.core import Build, Method, Recipe, Run, SondeError
+from sonde.core.engine import rank_and_world, sharing
 from sonde.core.state import Corrupt
 from sonde.methods import Checkpoint, MetricsLog
 from sonde.runs import RunFolder
@@ -103,13 +106,19 @@ def train(
     """
     from sonde.recipes.defaults import Wishes, for_data
 
+    join_processes()
     dataset = opened(data, **options)
     chosen = edit(recipe or for_data(dataset, wishes or Wishes(), rebuild(dataset)))
-    folder = RunFolder.create(Path(output_dir), name or chosen.name)
-    folder.write("recipe.json", chosen.to_data())
-    folder.write("environment.json", environment(chosen))
     about = {"fingerprint": dataset.fingerprint, "command": command, "baselines": baselines}
-    folder.write("run.json", {**about, "created": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def make() -> RunFolder:
+        folder = RunFolder.create(Path(output_dir), name or chosen.name)
+        folder.write("recipe.json", chosen.to_data())
+        folder.write("environment.json", environment(chosen))
+        folder.write("run.json", {**about, "created": datetime.now(UTC).isoformat(timespec="seconds")})
+        return folder
+
+    folder = by_first(make)
     keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
     run = chosen.start(dataset, extra=(MetricsLog(folder.metrics), *observers, keeper))
     return _go(run, chosen, dataset, folder)
@@ -127,6 +136,7 @@ def resume(
 
     data: the data, for a run whose data came from memory. own: the caller's constructors that the recipe names.
     """
+    join_processes()
     recipe = Recipe.from_data(folder.read("recipe.json"), own)
     if data is None and recipe.data is None:
         raise SondeError(f"run {folder.name} was trained on data in memory", "pass it: sonde.resume(run, data=...)")
@@ -155,6 +165,37 @@ def _go(run: Run, recipe: Recipe, dataset: Dataset, folder: RunFolder) -> Traine
         raise Interrupted(f"stopped at step {run.step}; everything is saved", f"continue with: sonde resume {folder.path}")
     bundle, facts = conclude(run, recipe, dataset, folder)
     return Trained(folder, bundle, facts)
+
+
+# ---------------------------------------------------------------- several processes
+def join_processes() -> None:
+    """Under `torchrun`, join the group of processes; elsewhere do nothing."""
+    from torch import distributed as dist
+
+    if sharing() or not dist.is_available() or int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    atexit.register(lambda: dist.destroy_process_group() if dist.is_initialized() else None)
+
+
+def by_first(make: Callable[[], RunFolder]) -> RunFolder:
+    """The folder that the first process makes, told to all."""
+    if not sharing():
+        return make()
+    import torch
+    from torch import distributed as dist
+
+    text = str(make().path).encode() if rank_and_world()[0] == 0 else b""
+    sent = torch.zeros(4096, dtype=torch.uint8)
+    sent[: len(text)] = torch.frombuffer(bytearray(text or b"\0"), dtype=torch.uint8)[: len(text)]
+    if torch.cuda.is_available():
+        sent = sent.cuda()
+    dist.broadcast(sent, 0)
+    return RunFolder(Path(bytes(sent.cpu().tolist()).rstrip(b"\0").decode()))
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class Rows:
     def batches(self, run: Run | None, start: int = 0) -> Iterator[Batch]:
         """See `Source.batches`."""
         per_epoch = self.steps_per_epoch
-        rank, world = rank_and_world()
+        rank, world = (0, 1) if run is None else rank_and_world()
         for epoch in count(start // per_epoch):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             order = self.index[torch.randperm(len(self.index), generator=generator)].split(self.batch_size)

@@ -8,8 +8,9 @@ from .lenet import LeNet
 from .linear import Linear
 from .mlp import MLP
 from .resnet import ResNet
+from .tabm import TabM
 
-__all__ = ["MLP", "LeNet", "Linear", "ResNet", "for_images"]
+__all__ = ["MLP", "LeNet", "Linear", "ResNet", "TabM", "for_images"]
 
 
 def for_images(channels: int, height: int, width: int, outputs: int) -> tuple[type[nn.Module], dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from sonde import methods, nets, objectives
-from sonde.core import Budget, Build, Engine, Recipe, SondeError, Stage
+from sonde.core import Budget, Build, Engine, Recipe, Stage
 from sonde.core.method import Method
 from sonde.data.rows import Split
 from sonde.names import completed
@@ -154,6 +154,12 @@ def _images(data: Dataset, rows: int) -> _Plan:
 
 
 def _table(data: Dataset, rows: int) -> _Plan:
-    raise SondeError("tables are not there yet", "use images")
-
-
+    known = decided_by(data)
+    return _Plan(
+        net=Build(nets.TabM, outputs=known["outputs"], numeric=known["numeric"], cardinalities=known["cardinalities"]),
+        methods=(Build(methods.EMA, decay=0.99),),
+        descend=Build(methods.adamw, lr=2e-3, weight_decay=0.1, schedule=Build(OneCycle)),
+        batch_size=256,
+        epochs=12 if rows > 10_000 else 40,
+        patience=None,
+    )
