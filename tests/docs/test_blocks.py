@@ -165,9 +165,7 @@ def pages() -> dict[str, Page]:
 
 def case(block: Block) -> Any:
     marks = [getattr(pytest.mark, word) for word in ("mirror", "slow") if word in block.directive.split()]
-    marks.append(
-        pytest.mark.xdist_group(block.page)
-    )  # under `-n 2 --dist loadgroup`: the blocks of a page stay together
+    marks.append(pytest.mark.xdist_group(block.page))  # with --dist loadgroup a page stays in one process
     return pytest.param(block, id=f"{block.page}:{block.line}", marks=marks)
 
 
