@@ -13,22 +13,18 @@ from torch import Tensor
 from sonde.bundle import Bundle
 from sonde.core import Build, Measure, Recipe, Run, rank_and_world
 from sonde.core.engine import sharing
+from sonde.describe import data_facts, histogram, mistakes
 from sonde.methods import EarlyStopping
 from sonde.names import snake, summary_of
+from sonde.report import words
 from sonde.report.facts import (
     Applied,
     Baseline,
-    ClassCount,
     ClassScore,
-    Column,
     Confusion,
     Curve,
-    Data,
-    Example,
     Facts,
     Fit,
-    Group,
-    Histogram,
     Mark,
     Model,
     Score,
@@ -98,27 +94,24 @@ def predictions(bundle: Bundle, data: Dataset, split: str) -> tuple[Tensor, Tens
     return torch.cat(parts), data.y[index]
 
 
-def measure(task: str, guess: Tensor, truth: Tensor, classes: Sequence[str], split: str = "test") -> list[Measure]:
-    """The quality of predictions, the most important measure first."""
+def measure(bundle: Bundle, guess: Tensor, truth: Tensor, split: str) -> list[Measure]:
+    """The quality of a model's predictions for rows of any origin; see `sonde.audits.quality`."""
     from sonde.audits import quality
 
-    if task == "classification":
-        return quality.classification(guess, truth, classes, split=split)
-    if task == "multilabel":
-        return quality.multilabel(guess, truth, classes, split=split)
-    return quality.regression(guess, truth, split=split)
+    if bundle.task == "regression":
+        return quality.regression(guess, truth, bundle.schema.outputs, split=split)
+    of = quality.classification if bundle.task == "classification" else quality.multilabel
+    return of(guess, truth, bundle.classes, split=split)
 
 
-def gather(
-    bundle: Bundle, recipe: Recipe, data: Dataset, folder: RunFolder, outcome: dict[str, Any]
-) -> Facts:
+def gather(bundle: Bundle, recipe: Recipe, data: Dataset, folder: RunFolder, outcome: dict[str, Any]) -> Facts:
     """Everything the report says."""
     about = folder.read("run.json")
     guess, truth = predictions(bundle, data, "test")
-    found = measure(data.task, guess, truth, data.classes)
+    found = measure(bundle, guess, truth, "test")
     scores = tuple(_score(m) for m in found)
-    baselines = _baselines(data, guess, truth) if about.get("baselines", True) else ()
-    wrong = _mistakes(data, guess, truth)
+    baselines = _baselines(data, guess) if about.get("baselines", True) else ()
+    count, examples, chosen = mistakes(data, guess, truth)
     extra: dict[str, Any] = {}
     if data.task == "classification":
         extra = _classified(data, guess, truth)
@@ -131,16 +124,16 @@ def gather(
         task=data.task,
         command=str(about.get("command") or f"sonde train --recipe {folder.path / 'recipe.json'}"),
         model=_model(bundle),
-        data=_data(data),
+        data=data_facts(data),
         measures=scores,
         recipe=recipe.to_data(),
         environment={k: str(v) for k, v in folder.read("environment.json").items()},
         methods=tuple(_applied(m) for m in recipe.methods),
         baselines=baselines,
         curves=_curves(folder),
-        mistakes=wrong[0],
-        examples=wrong[1],
-        chosen=wrong[2],
+        mistakes=count,
+        examples=examples,
+        chosen=chosen,
         intervals=INTERVALS,
         not_measured=NOT_MEASURED,
         **outcome,
@@ -158,12 +151,13 @@ def verdict(data: Dataset, measures: Sequence[Measure]) -> str:
     """The whole result in one sentence."""
     m = measures[0]
     kind = "images" if isinstance(data.x, Tensor) else "rows"
+    percent = data.task != "regression"
+    value = words.measured(m.value, m.unit, percent, m.interval)
+    between = f" (95 % interval {words.ends(m.interval, percent)})" if m.interval else ""
     if data.task == "regression":
-        between = f" (95 % interval {m.interval[0]:.4g} to {m.interval[1]:.4g})" if m.interval else ""
-        return f"Off by {m.value:.4g} on {m.n:,} test {kind}, as {_label(m).lower()}{between}."
-    between = f" (95 % interval {100 * m.interval[0]:.1f} to {100 * m.interval[1]:.1f})" if m.interval else ""
-    what = {"classification": "right", "multilabel": "of labels right"}[data.task]
-    return f"{100 * m.value:.1f} % of {m.n:,} test {kind} {what}{between}."
+        return f"Off by {value} on {m.n:,} test {kind}, as {_label(m).lower()}{between}."
+    what = {"classification": "right", "multilabel": "with every label right"}[data.task]
+    return f"{value} of {m.n:,} test {kind} {what}{between}."
 
 
 # ---------------------------------------------------------------- parts of the facts
@@ -207,8 +201,14 @@ def _model(bundle: Bundle) -> Model:
 
 def _applied(build: Build[Any]) -> Applied:
     settings = {**_defaults(build), **build.arguments}
-    shown = {k: v if isinstance(v, bool | int | float | str) or v is None else describe_build(v) for k, v in settings.items()}
+    shown = {
+        k: v if isinstance(v, bool | int | float | str) or v is None else describe_build(v) for k, v in settings.items()
+    }
     return Applied(snake(build.make.__name__), shown, summary_of(build.make))
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | str) else describe_build(value)
 
 
 def _defaults(build: Build[Any]) -> dict[str, Any]:
@@ -224,8 +224,8 @@ def describe_build(value: Any) -> str:
     return str(value)
 
 
-def _baselines(data: Dataset, guess: Tensor, truth: Tensor) -> tuple[Baseline, ...]:
-    from sonde.audits.quality.baselines import baselines
+def _baselines(data: Dataset, guess: Tensor) -> tuple[Baseline, ...]:
+    from sonde.audits.quality import baselines
 
     return tuple(
         Baseline(
@@ -235,7 +235,7 @@ def _baselines(data: Dataset, guess: Tensor, truth: Tensor) -> tuple[Baseline, .
             description=" ".join(filter(None, (b.description, b.note))),
             seconds=b.seconds,
         )
-        for b in baselines(data, guess)
+        for b in baselines(data, prediction=guess)
     )
 
 
@@ -271,124 +271,13 @@ def _classified(data: Dataset, guess: Tensor, truth: Tensor) -> dict[str, Any]:
         ClassScore(c.name, c.n, c.recall, c.precision, c.recall_interval, c.precision_interval)
         for c in quality.per_class(guess, truth, data.classes)
     )
-    return {"confusion": Confusion.of(data.classes, quality.confusion(guess, truth, data.classes)), "per_class": per_class}
+    counts = quality.confusion(guess, truth, data.classes).tolist()
+    return {"confusion": Confusion.of(data.classes, counts), "per_class": per_class}
 
 
 def _fits(data: Dataset, guess: Tensor, truth: Tensor, most: int = 2000) -> tuple[Fit, ...]:
     fits = []
-    names = _target_names(data)
-    for t, name in enumerate(names):
-        error = (guess[:, t] - truth[:, t]).double()
-        counts, edges = torch.histogram(error[torch.isfinite(error)], bins=min(30, max(5, len(error) // 10)))
-        histogram = Histogram(tuple(edges.tolist()), tuple(int(c) for c in counts.tolist()))
-        fits.append(Fit(name, "1", tuple(truth[:most, t].tolist()), tuple(guess[:most, t].tolist()), histogram))
+    for t, name in enumerate(data.schema.outputs):
+        residuals = histogram(guess[:, t] - truth[:, t], bins=min(30, max(5, len(truth) // 10)))
+        fits.append(Fit(name, "1", tuple(truth[:most, t].tolist()), tuple(guess[:most, t].tolist()), residuals))
     return tuple(fits)
-
-
-def _target_names(data: Dataset) -> list[str]:
-    return [str(name) for name in data.schema.outputs]
-
-
-def _mistakes(data: Dataset, guess: Tensor, truth: Tensor, most: int = 24) -> tuple[int, tuple[Example, ...], str]:
-    index = data.splits["test"]
-    if data.task == "classification":
-        confidence, called = guess.max(1)
-        wrong = (called != truth).nonzero().flatten()
-        order = wrong[confidence[wrong].argsort(descending=True)]
-        say = [
-            (int(i), data.classes[int(truth[i])], data.classes[int(called[i])], float(confidence[i])) for i in order[:most]
-        ]
-        chosen = "the wrong answers it was surest of"
-    elif data.task == "multilabel":
-        called = guess > 0.5
-        wrong = (called != (truth > 0.5)).any(1).nonzero().flatten()
-        order = wrong[(guess - truth).abs().sum(1)[wrong].argsort(descending=True)]
-        say = [(int(i), _named(data, truth[i] > 0.5), _named(data, called[i]), None) for i in order[:most]]
-        chosen = "the rows with the most labels wrong"
-    else:
-        spread = truth.std(0, correction=0).clamp_min(torch.finfo(truth.dtype).tiny)
-        error = ((guess - truth).abs() / spread).mean(1)
-        wrong = error.argsort(descending=True)[: most // 2]
-        say = [(int(i), _numbers(truth[i]), _numbers(guess[i]), None) for i in wrong]
-        chosen = "the rows that were furthest off"
-    examples = tuple(
-        Example(str(data.names[int(index[i])]), t, g, c, **_shown(data, int(index[i]))) for i, t, g, c in say
-    )
-    return len(wrong) if data.task != "regression" else 0, examples, chosen
-
-
-def _shown(data: Dataset, record: int) -> dict[str, Any]:
-    from sonde.report.pictures import png
-
-    x = data.batch(torch.tensor([record])).x
-    if isinstance(x, Tensor):
-        return {"picture": png(x[0])}
-    return {"values": _row_values(data, x)}
-
-
-def _named(data: Dataset, chosen: Tensor) -> str:
-    return ", ".join(c for c, yes in zip(data.classes, chosen.tolist(), strict=True) if yes) or "none"
-
-
-def _numbers(values: Tensor) -> str:
-    return ", ".join(f"{v:.4g}" for v in values.tolist())
-
-
-def _data(data: Dataset) -> Data:
-    splits = {k: len(v) for k, v in data.splits.items()}
-    images = isinstance(data.x, Tensor)
-    shape = _shape(data)
-    classes: tuple[ClassCount, ...] = ()
-    target, target_name = None, ""
-    if data.task == "classification":
-        counts = {k: torch.bincount(data.y[v], minlength=len(data.classes)).tolist() for k, v in data.splits.items()}
-        classes = tuple(ClassCount(c, {k: int(v[i]) for k, v in counts.items()}) for i, c in enumerate(data.classes))
-    elif data.task == "multilabel":
-        sums = {k: data.y[v].sum(0).long().tolist() for k, v in data.splits.items()}
-        classes = tuple(ClassCount(c, {k: int(v[i]) for k, v in sums.items()}) for i, c in enumerate(data.classes))
-    else:
-        counts, edges = torch.histogram(data.y[data.splits["train"], 0].double(), bins=20)
-        target = Histogram(tuple(edges.tolist()), tuple(int(c) for c in counts.tolist()))
-        target_name = _target_names(data)[0]
-    groups = tuple(
-        Group(f, {str(g): int((codes == i).sum()) for i, g in enumerate(data.schema.groups[f])})
-        for f, codes in data.fields.items()
-    )
-    kind = "image" if images else "table"
-    return Data(
-        data.name, kind, shape, splits, classes, target, target_name, _columns(data), groups, data.notes, data.fingerprint
-    )
-
-
-def _shape(data: Dataset) -> str:
-    """One row in words."""
-    if isinstance(data.x, Tensor):
-        channels, height, width = data.x.shape[1:]
-        colour = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
-        return f"{height} x {width} {colour} image"
-    return f"{len(data.schema.columns)} columns"
-
-
-def _columns(data: Dataset) -> tuple[Column, ...]:
-    if isinstance(data.x, Tensor):
-        return ()
-    missing = {
-        **dict(zip(data.schema.numeric, data.x["numeric"].isnan().float().mean(0).tolist(), strict=True)),
-        **dict(zip(data.schema.categorical, (data.x["categorical"] == 0).float().mean(0).tolist(), strict=True)),
-    }
-    columns = []
-    for c in data.schema.columns:
-        kind = f"categorical, {len(c.categories)} values" if c.kind == "categorical" else str(c.kind)
-        role: Any = "sensitive" if c.name in data.fields else "input"
-        columns.append(Column(c.name, kind, missing.get(c.outputs[0] if c.outputs else c.name, 0.0), role))
-    kind = {"classification": "classes", "multilabel": "labels", "regression": "numeric"}[data.task]
-    return (*columns, *(Column(t, kind, 0.0, "target") for t in data.schema.target.columns))
-
-
-def _row_values(data: Dataset, x: dict[str, Tensor]) -> dict[str, Any]:
-    """A table's row as a person reads it: numbers as they were, categories by name."""
-    names = {c.name: c.categories for c in data.schema.columns}
-    codes = zip(data.schema.categorical, x["categorical"][0].tolist(), strict=True)
-    numbers = zip(data.schema.numeric, x["numeric"][0].tolist(), strict=True)
-    values: dict[str, Any] = {k: None if math.isnan(v) else float(f"{v:.6g}") for k, v in numbers}
-    return values | {k: names[k][code - 1] if code else None for k, code in codes}

@@ -140,8 +140,7 @@ def resume(
     recipe = Recipe.from_data(folder.read("recipe.json"), own)
     if data is None and recipe.data is None:
         raise SondeError(f"run {folder.name} was trained on data in memory", "pass it: sonde.resume(run, data=...)")
-    assert recipe.data is not None or data is not None
-    dataset = recipe.data() if data is None and recipe.data is not None else opened(data)
+    dataset = opened(data) if recipe.data is None or data is not None else recipe.data()
     if dataset.fingerprint != folder.read("run.json").get("fingerprint"):
         raise SondeError(
             f"the data of run {folder.name} has changed since it started, so going on would not be the same run",
@@ -162,7 +161,7 @@ def _go(run: Run, recipe: Recipe, dataset: Dataset, folder: RunFolder) -> Traine
     with interruptible(run):
         recipe.train(run, dataset)
     if run.interrupted:
-        raise Interrupted(f"stopped at step {run.step}; everything is saved", f"continue with: sonde resume {folder.path}")
+        raise Interrupted(f"stopped at step {run.step}; everything is saved", f"go on with: sonde resume {folder.path}")
     bundle, facts = conclude(run, recipe, dataset, folder)
     return Trained(folder, bundle, facts)
 

@@ -12,17 +12,22 @@ if TYPE_CHECKING:
     from sonde.data.dataset import Dataset
     from sonde.data.images import ImageSchema
     from sonde.data.like import open_like
+    from sonde.data.loader import Loader
     from sonde.data.named import load
     from sonde.data.opening import open, reopen, schema_from_data
     from sonde.data.problems import BadData, Problem
+    from sonde.data.rows import Rows, Split
     from sonde.data.tables import TableSchema
 
 _HOMES = {
     "BadData": "problems",
     "Dataset": "dataset",
     "ImageSchema": "images",
+    "Loader": "loader",
     "Named": "catalogue",
     "Problem": "problems",
+    "Rows": "rows",
+    "Split": "rows",
     "TableSchema": "tables",
     "load": "named",
     "names": "catalogue",
@@ -33,8 +38,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "BadData", "Dataset", "ImageSchema", "Named", "Problem", "TableSchema", "load", "names", "open", "open_like",
-    "reopen", "schema_from_data",
+    "BadData", "Dataset", "ImageSchema", "Loader", "Named", "Problem", "Rows", "Split", "TableSchema", "load", "names",
+    "open", "open_like", "reopen", "schema_from_data",
 ]  # fmt: skip
 
 

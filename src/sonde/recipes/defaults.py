@@ -48,11 +48,8 @@ def decided_by(data: Dataset) -> dict[str, Any]:
     if isinstance(data.x, Tensor):
         channels, height, width = data.x.shape[1:]
         return {**known, "channels": channels, "height": height, "width": width, "shape": (channels, height, width)}
-    return {
-        **known,
-        "numeric": data.x["numeric"].shape[1],
-        "cardinalities": tuple(int(c) for c in data.schema.cardinalities),
-    }
+    schema: Any = data.schema
+    return {**known, "numeric": data.x["numeric"].shape[1], "cardinalities": tuple(schema.cardinalities)}
 
 
 def for_data(data: Dataset, wishes: Wishes = Wishes(), build: Build[Any] | None = None) -> Recipe:  # noqa: B008
@@ -90,15 +87,14 @@ def for_data(data: Dataset, wishes: Wishes = Wishes(), build: Build[Any] | None 
     given = {"steps": wishes.steps, "epochs": wishes.epochs, "seconds": wishes.seconds}
     given = {k: v for k, v in given.items() if v is not None}
     budget = Budget(**(given or {"epochs": plan.epochs}))  # type: ignore[arg-type]
+    source: Build[Any] = Build(Split, split="train", batch_size=min(batch_size, rows), seed=wishes.seed)
     return Recipe(
         name=data.name,
         seed=wishes.seed,
         data=build,
         objective=objective,
         methods=tuple(chosen),
-        stages=(
-            Stage(source=Build(Split, split="train", batch_size=min(batch_size, rows), seed=wishes.seed), budget=budget),
-        ),
+        stages=(Stage(source=source, budget=budget),),
         engine=wishes.engine,
     )
 
