@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def environment(threads: int, home: str) -> dict[str, str]:
 
 
 class Worker:
-    """A contender in a process of its own, idle until asked. Use as a context manager."""
+    """A contender in a process of its own, which checks itself and is then idle until asked; a context manager."""
 
     def __init__(self, first: dict[str, Any], threads: int, home: str) -> None:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
@@ -92,17 +93,24 @@ class Worker:
             text=True,
             env=environment(threads, home),
         )
-        self.name, self.facts = first["contender"], self.ask({**first, "threads": threads})
+        self.name = first["contender"]
+        self._tell({**first, "threads": threads})
 
-    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """One line to the worker, one line back; RuntimeError with the end of its log if it died."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        try:
+    def _tell(self, question: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it died; `answer` says of what
             self.process.stdin.write(json.dumps(question) + "\n")
             self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+
+    def ask(self) -> dict[str, Any]:
+        """One timed epoch."""
+        self._tell({})
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        """The line it owes; RuntimeError with the end of its log if it died."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
         if not line:
             self.process.wait()
             self.log.seek(0)
@@ -115,7 +123,8 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
         self.log.close()

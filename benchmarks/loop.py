@@ -60,17 +60,16 @@ def same_work(task: Task, name: str, facts: dict[str, Any], weights: Path, base:
 
 def measure(task: Task, names: list[str], threads: int, rounds: int, quick: bool, home: str) -> dict[str, Any]:
     """Every contender on one task: its facts, and its times beside those of the bare loop."""
-    order = order_of(task)
     with ExitStack() as stack:
-        workers: dict[str, Worker] = {}
-        facts: dict[str, dict[str, Any]] = {}
+        kept = {name: Path(home) / f"{task.name}-{name}.safetensors" for name in names}
+        common = {"task": task.name, "quick": quick, "order": order_of(task)}
+        workers = {
+            name: stack.enter_context(Worker({**common, "contender": name, "weights": str(kept[name])}, threads, home))
+            for name in names
+        }
+        facts = {name: worker.answer() for name, worker in workers.items()}  # nothing is timed before all are idle
         for name in names:
-            weights = Path(home) / f"{task.name}-{name}.safetensors"
-            first = {"contender": name, "task": task.name, "quick": quick, "order": order, "weights": str(weights)}
-            workers[name] = stack.enter_context(Worker(first, threads, home))
-            facts[name] = workers[name].facts
-            base = Path(home) / f"{task.name}-{BASE}.safetensors"
-            facts[name]["weight_difference"] = same_work(task, name, facts[name], weights, base)
+            facts[name]["weight_difference"] = same_work(task, name, facts[name], kept[name], kept[BASE])
         times: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         ratios: dict[str, list[float]] = {name: [] for name in names}
         others = [name for name in names if name != BASE]
@@ -78,7 +77,7 @@ def measure(task: Task, names: list[str], threads: int, rounds: int, quick: bool
             others = others[1:] + others[:1]
             for name in others:
                 pair = (BASE, name) if r % 2 == 0 else (name, BASE)  # neither always goes first
-                took = {each: workers[each].ask({}) for each in pair}
+                took = {each: workers[each].ask() for each in pair}
                 for each in pair:
                     times[each].append(took[each])
                 ratios[name].append(took[name]["seconds"] / took[BASE]["seconds"])
@@ -103,13 +102,11 @@ def measure(task: Task, names: list[str], threads: int, rounds: int, quick: bool
 
 
 def measure_imports(names: list[str], rounds: int, home: str) -> dict[str, Any]:
-    """Import times, interleaved; the first round only warms the disk's cache."""
+    """Import times, interleaved; everything has just been imported by the workers, so no disk is waited for."""
     found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
-    for r in range(rounds + 1):
+    for _ in range(rounds):
         for name in names:
-            took = import_seconds(CONTENDERS[name].imports, home)
-            if r:
-                found[name].append(took)
+            found[name].append(import_seconds(CONTENDERS[name].imports, home))
     return {
         name: {
             "total_seconds": Spread.of([t for t, _, _ in took]).data(),
@@ -163,11 +160,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a quarter of the rows, 3 rounds")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of torch, each measured")
-    parser.add_argument("--rounds", type=int, help="repetitions (default 7; 3 with --quick)")
+    parser.add_argument("--rounds", type=int, help="repetitions (default 5; 3 with --quick)")
     parser.add_argument("--only", nargs="+", choices=sorted(CONTENDERS), help="contenders beside the bare loop")
     parser.add_argument("--out", type=Path, help="where to write JSON")
     args = parser.parse_args()
-    rounds = args.rounds or (3 if args.quick else 7)
+    rounds = args.rounds or (3 if args.quick else 5)
     out = args.out or (None if args.quick else HERE / "results" / "loop.json")
 
     chosen = [n for n in CONTENDERS if n == BASE or args.only is None or n in args.only]
