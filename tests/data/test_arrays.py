@@ -64,6 +64,11 @@ def test_a_matrix_is_a_table_of_numbers(tmp_path: Path) -> None:
     )
 
 
+def test_fortran_order_is_understood(tmp_path: Path) -> None:
+    path = npz(tmp_path / "a.npz", x=np.asfortranarray(X), y=Y)
+    assert np.array_equal(read_npz(path)["x"], X) and torch.equal(data.open(path).x[:, 0], torch.from_numpy(X))
+
+
 def test_size_resamples_arrays(tmp_path: Path) -> None:
     assert data.open(npz(tmp_path / "a.npz", x=X, y=Y), size=4).x.shape == (40, 1, 4, 4)
 

@@ -177,6 +177,11 @@ def test_a_table_of_labels_beside_the_files(tmp_path: Path) -> None:
     assert d == data.open(tmp_path / "labels.csv", "kind", sensitive="sex")
     number = data.open(tmp_path, "weight")
     assert number.task == "regression" and number.y.shape == (20, 1) and number.y[3].item() == 1.5
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    assert data.open(tmp_path, "kind", labels="labels.csv", sensitive="sex") == d
+    with pytest.raises(SondeError, match="none of its tables"):
+        data.open(tmp_path, "kind")
+    (tmp_path / "other.csv").unlink()
     with pytest.raises(SondeError, match="which column is to be predicted"):
         data.open(tmp_path)
     with pytest.raises(SondeError, match="'kin'.*did you mean 'kind'"):

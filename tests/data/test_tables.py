@@ -271,6 +271,42 @@ def test_any_text_survives_csv_and_the_schema_survives_json(
     assert torch.equal(x["categorical"], memory.x["categorical"])
 
 
+def test_columns_may_have_any_name() -> None:
+    odd = {
+        "count": ["a", "b"] * 10,
+        "value": [1, 2] * 10,
+        "": ["c", "d"] * 10,
+        "x.days": [1, 3] * 10,
+        "len": ["p", "q"] * 10,
+    }
+    d = data.open(pl.DataFrame(odd | {"literal": ["m", "n"] * 10}), "literal", sensitive="count")
+    assert d.schema.categorical == ("count", "", "len") and d.schema.numeric == ("value", "x.days")
+    with pytest.raises(SondeError, match="called like a column: 'x.days'"):
+        data.open(pl.DataFrame(odd | {"x": ["2020-01-01", "2021-02-02"] * 10, "y": ["m", "n"] * 10}), "y")
+    with pytest.raises(SondeError, match="has a name of 20,000 characters"):
+        data.open({"k" * 20_000: [1, 2], "y": ["a", "b"]}, "y")
+
+
+def test_whatever_opens_can_be_loaded_again(tmp_path: Path) -> None:
+    long = pl.DataFrame({"t": ["x" * 20_000, "short", "short", "other"] * 5, "y": ["a", "b"] * 10})
+    d = data.open(long, "y", missing=["-", "-"], kinds={"t": "categorical"})
+    assert TableSchema.from_data(d.schema.to_data()) == d.schema and d.schema.columns[0].categories == (
+        "other",
+        "short",
+    )
+    for task in ({"y": ["x" * 20_000, "b"] * 10}, {"y": ["a", "b"] * 10, "g": ["x" * 20_000, "b"] * 10}):
+        with pytest.raises(SondeError, match="holds texts, not"):
+            data.open({"k": [1, 2] * 10, **task}, "y", sensitive=tuple(set(task) - {"y"}))
+
+
+def test_new_rows_in_another_encoding_without_header(tmp_path: Path) -> None:
+    lines = [f"{i};{'Köln' if i % 2 else 'Ulm'};{'ab'[i % 2]}" for i in range(20)]
+    (tmp_path / "t.csv").write_bytes("\n".join(lines).encode("latin-1"))
+    how = {"encoding": "latin-1", "separator": ";", "header": False}
+    d = data.open(tmp_path / "t.csv", "column_3", **how)
+    assert torch.equal(d.schema.encode(tmp_path / "t.csv", **how)["categorical"], d.x["categorical"])
+
+
 def test_a_wide_table_of_numbers_is_quick(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(50, 300))
     frame = pl.DataFrame({f"f{i}": x[:, i] for i in range(300)} | {"y": [0, 1] * 25})

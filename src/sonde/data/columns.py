@@ -12,7 +12,7 @@ import numpy as np
 from sonde.core.errors import SondeError
 from sonde.data.frames import is_truth, numbers, plain_text
 from sonde.data.problems import closest, listed, quoted
-from sonde.data.strict import Reader
+from sonde.data.strict import MAX_TEXT, Reader
 from sonde.data.targets import MOSTLY, Wrong
 
 if TYPE_CHECKING:
@@ -185,9 +185,9 @@ def with_categories(column: Column, series: pl.Series) -> tuple[Column, int]:
     """The column with the categories of `series` (the training rows), most frequent kept; and how many were not."""
     if column.kind != "categorical":
         return column, 0
-    counts = plain_text(series).drop_nulls().value_counts(sort=True)
-    names = counts[series.name].to_list()
-    kept = sorted(sorted(names[:MAX_CATEGORIES]))
+    counts = plain_text(series).alias("value").drop_nulls().value_counts()
+    names = counts.sort(["count", "value"], descending=[True, False])["value"].to_list()
+    kept = sorted([name for name in names if len(name) <= MAX_TEXT][:MAX_CATEGORIES])
     return replace(column, categories=tuple(kept)), len(names) - len(kept)
 
 

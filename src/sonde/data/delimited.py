@@ -132,7 +132,7 @@ class _Columns:
                 schema={name: pl.String for name in head},
             )
         cells = zip(*self.rows, strict=True) if self.rows else [()] * len(head)
-        return pl.DataFrame([pl.Series(name, column, pl.String) for name, column in zip(head, cells, strict=True)])
+        return pl.DataFrame({n: pl.Series(n, column, pl.String) for n, column in zip(head, cells, strict=True)})
 
 
 Read = tuple[list[str], _Columns, np.ndarray, list[Problem]]

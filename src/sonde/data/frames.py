@@ -18,6 +18,7 @@ import numpy as np
 from sonde.core.errors import SondeError
 from sonde.data.files import GZIP, LIMIT, refuse_pickled, size_of
 from sonde.data.problems import Problem, closest, listed, quoted
+from sonde.data.strict import MAX_TEXT
 
 if TYPE_CHECKING:
     import polars as pl
@@ -131,6 +132,11 @@ def check_names(names: Sequence[str], where: str) -> None:
     if twice:
         what = "columns share the name" if len(twice) == 1 else "columns share the names"
         raise SondeError(f"{where}: {what} {listed(twice)}", "give every column a name of its own")
+    long = next((name for name in names if len(name) > MAX_TEXT), None)
+    if long is not None:
+        raise SondeError(
+            f"{where}: column {quoted(long)} has a name of {len(long):,} characters", "give it a short name"
+        )
     if not names:
         raise SondeError(f"{where} has no columns", "give a table with columns in it")
 
@@ -145,13 +151,13 @@ def _columns(raw: Any) -> pl.DataFrame:
         return raw
     if hasattr(raw, "iloc") and hasattr(raw, "columns"):  # pandas, without importing it
         check_names([str(name) for name in raw.columns], "the frame")
-        return pl.DataFrame([_pandas_column(str(name), raw.iloc[:, i]) for i, name in enumerate(raw.columns)])
+        return pl.DataFrame({str(n): _pandas_column(str(n), raw.iloc[:, i]) for i, n in enumerate(raw.columns)})
     if isinstance(raw, Mapping):
         one = not any(isinstance(v, list | tuple | np.ndarray | pl.Series) for v in raw.values())
         raw = [raw] if one else [dict(zip(raw, row, strict=True)) for row in zip(*raw.values(), strict=True)]
     if isinstance(raw, Sequence) and not isinstance(raw, str | bytes) and all(isinstance(row, Mapping) for row in raw):
         names = list(dict.fromkeys(str(key) for row in raw for key in row))
-        return pl.DataFrame([_objects(name, [row.get(name) for row in raw]) for name in names])
+        return pl.DataFrame({name: _objects(name, [row.get(name) for row in raw]) for name in names})
     raise SondeError(
         f"a {type(raw).__name__} is not a table", "give a path, a pandas or polars frame, or a list of dicts"
     )
@@ -243,7 +249,7 @@ def cleaned(data: pl.DataFrame, missing: Sequence[str] = ()) -> pl.DataFrame:
         elif series.dtype.is_float():
             series = series.fill_nan(None)
         columns.append(series)
-    return pl.DataFrame(columns)
+    return pl.DataFrame({series.name: series for series in columns})  # a list would rename a column called ""
 
 
 def plain_text(series: pl.Series) -> pl.Series:

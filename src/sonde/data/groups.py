@@ -10,7 +10,7 @@ import numpy as np
 from sonde.core.errors import SondeError
 from sonde.data.frames import numbers, plain_text
 from sonde.data.problems import listed, quoted
-from sonde.data.strict import Reader
+from sonde.data.strict import MAX_TEXT, Reader
 from sonde.data.targets import MOSTLY, Wrong, in_order
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def infer_groups(data: pl.DataFrame, column: str) -> tuple[Groups, str]:
             return groups, f"sensitive {quoted(column)}: a number, in quarters: {listed(groups.names)}"
     names = [name for name in in_order(plain_text(known).unique().to_list()) if name != MISSING]
     lacking = lacking or ((MISSING,) if bool((plain_text(known) == MISSING).any()) else ())
+    if any(len(group) > MAX_TEXT for group in names):
+        raise SondeError(f"sensitive column {quoted(column)} holds texts, not groups", "name a column of groups")
     if len(names) > MOST:
         raise SondeError(
             f"sensitive column {quoted(column)} has {len(names):,} different values; at most {MOST:,} can be groups",

@@ -165,7 +165,7 @@ class ImageSchema:
         channels = read_.whole("channels", 1, 3)
         if channels == 2:
             raise read_.error("'channels' is neither 1 nor 3")
-        fields = tuple(Groups.from_data(field) for field in read_.items("fields", 100))
+        fields = tuple(Groups.from_data(field) for field in read_.items("fields", 10_000))
         if len({field.column for field in fields}) != len(fields):
             raise read_.error("a sensitive column stands in it twice")
         return ImageSchema(

@@ -12,6 +12,7 @@ from torch import Tensor
 from sonde.core.errors import SondeError
 from sonde.data.dataset import Dataset, RowNames
 from sonde.data.files import refuse_pickled
+from sonde.data.frames import read_frame
 from sonde.data.images import ImageSchema
 from sonde.data.problems import Problem, bad_data, closest, quoted
 from sonde.data.tables import TableSchema
@@ -56,7 +57,7 @@ def open_like(schema: ImageSchema | TableSchema, data: Any, *, on_bad: str = "fa
 
 
 def _table(schema: TableSchema, data: Any) -> Any:
-    frame = schema.read(data)
+    frame = read_frame(data, missing=schema.missing)
     x, where = schema.encode_frame(frame.data)
     y, wrong = schema.target.encode(frame.data)
     fields = {}

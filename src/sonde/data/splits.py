@@ -98,8 +98,9 @@ def twins(x: Tensor | dict[str, Tensor], splits: dict[str, Tensor], other: str) 
     words = _words(x)  # (N, words) uint64
     form = np.random.default_rng(0).integers(1, 2**63, words.shape[1], dtype=np.uint64) * 2 + 1
     key = np.zeros(len(words), dtype=np.uint64)
-    for start in range(0, len(words), 4096):  # bounded memory for the products
-        key[start : start + 4096] = (words[start : start + 4096] * form).sum(1, dtype=np.uint64)
+    step = max(1, (1 << 22) // max(1, words.shape[1]))  # at most 32 MiB of products at a time
+    for start in range(0, len(words), step):
+        key[start : start + step] = (words[start : start + step] * form).sum(1, dtype=np.uint64)
     order = np.argsort(key[train], kind="stable")
     known = key[train][order]
     place = np.minimum(np.searchsorted(known, key[rows]), len(known) - 1)

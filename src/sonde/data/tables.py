@@ -84,24 +84,25 @@ class TableSchema:
         """How many codes each column of x["categorical"] has, the 0 for missing or unseen included."""
         return tuple(len(column.categories) + 1 for column in self.columns if column.kind == "categorical")
 
-    def read(self, raw: Any, **options: Any) -> Frame:
-        """The raw table as a frame, before encoding; options as in `frames.read_frame`."""
-        return read_frame(raw, missing=self.missing, **options)
-
-    def encode(self, raw: Any) -> dict[str, Tensor]:
+    def encode(
+        self, raw: Any, *, encoding: str = "utf-8", separator: str = "", header: bool = True
+    ) -> dict[str, Tensor]:
         """x for new rows: a CSV, TSV or Parquet path, a polars or pandas frame, or a list of dicts.
 
         The order of columns does not matter, others are ignored, and a category never seen reads as missing.
+        encoding, separator, header: of a text table, as in `open`.
 
         Raises:
             SondeError: a column that is missing, by name.
             BadData: cells that are not of their column's kind, all of them.
         """
-        return self.encode_named(raw)[0]
+        return self.encode_named(raw, encoding=encoding, separator=separator, header=header)[0]
 
-    def encode_named(self, raw: Any) -> tuple[dict[str, Tensor], Sequence[str]]:
+    def encode_named(
+        self, raw: Any, *, encoding: str = "utf-8", separator: str = "", header: bool = True
+    ) -> tuple[dict[str, Tensor], Sequence[str]]:
         """x for new rows as in `encode`, and what a person calls each row."""
-        frame = self.read(raw)
+        frame = read_frame(raw, encoding=encoding, separator=separator, header=header, missing=self.missing)
         x, wrong = self.encode_frame(frame.data)
         found = [*frame.problems, *(Problem(frame.where(row), reason) for row, reason in wrong)]
         if found:
@@ -152,7 +153,7 @@ class TableSchema:
         schema = TableSchema(
             tuple(Column.from_data(column) for column in read.items("columns", MAX_COLUMNS)),
             Target.from_data(read.data["target"]),
-            tuple(Groups.from_data(field) for field in read.items("fields", 100)),
+            tuple(Groups.from_data(field) for field in read.items("fields", MAX_COLUMNS)),
             read.names("missing", 1000),
         )
         for names in ([c.name for c in schema.columns], [f.column for f in schema.fields], list(schema.numeric)):
@@ -187,7 +188,7 @@ def table_dataset(
     Kinds and mistakes are found in all rows; categories and constant columns in the training rows alone, so nothing of
     the test rows reaches the model. `drop` are columns never to be inputs; `names` replaces "row i".
     """
-    kinds = dict(kinds or {})
+    kinds, missing = dict(kinds or {}), tuple(dict.fromkeys(missing))
     head = frame.data.columns
     targets = split_names(target, head, "target")
     fields = split_names(sensitive, head, "sensitive")
@@ -249,6 +250,9 @@ def table_dataset(
             f"{name}: no column is left to learn from: {'; '.join(left)}", "keep one with kinds={'column': 'numeric'}"
         )
     schema = TableSchema(tuple(final), goal, tuple(groups), tuple(missing))
+    if len(set(schema.numeric)) != len(schema.numeric):
+        twice = [column for column in schema.numeric if schema.numeric.count(column) > 1]
+        raise SondeError(f"{name}: a part of a date is called like a column: {listed(twice)}", "rename the column")
     x, _ = schema.encode_frame(frame.data)
     for kind in ("numeric", "boolean", "date", "categorical"):
         these = [c for c in final if c.kind == kind]

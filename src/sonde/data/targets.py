@@ -11,7 +11,7 @@ import numpy as np
 from sonde.core.errors import SondeError
 from sonde.data.frames import is_truth, numbers, plain_text
 from sonde.data.problems import closest, listed, quoted
-from sonde.data.strict import MAX_NAMES, Reader
+from sonde.data.strict import MAX_NAMES, MAX_TEXT, Reader
 
 if TYPE_CHECKING:
     import polars as pl
@@ -132,6 +132,8 @@ def infer_target(
             f"target {quoted(name)} has {len(classes):,} different values; at most {MAX_NAMES:,} are classes",
             "choose another target, or task='regression' if it is a number",
         )
+    if any(len(label) > MAX_TEXT for label in classes):
+        raise SondeError(f"target {quoted(name)} holds texts, not classes", "choose another target")
     target = Target("multilabel" if chosen == "multilabel" else "classification", (name,), classes, separator)
     unit = "labels" if separator else "classes"
     mark = f", separated by {separator!r}" if separator else ""
