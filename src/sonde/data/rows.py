@@ -31,7 +31,7 @@ class Rows:
     tensors, never collated one by one. Under `torchrun` each process takes its share of every batch.
 
     >>> [b.x.tolist() for b, _ in zip(Rows(torch.arange(5), batch_size=2, seed=3).batches(None), range(3))]
-    [[0, 3], [4, 1], [2]]
+    [[4, 2], [1, 3], [0]]
     """
 
     def __init__(
