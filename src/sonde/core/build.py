@@ -25,12 +25,12 @@ class Build(Generic[T]):
     Arguments may themselves be builds, also inside lists and dicts. Unknown arguments are refused when written, with
     the closest match. Two builds are equal if they call the same constructor with equal arguments.
 
-    >>> from fractions import Fraction
-    >>> Build(Fraction, numerator=3, denominator=6)()
-    Fraction(1, 2)
-    >>> Build(Fraction, denominater=6)
+    >>> from statistics import NormalDist
+    >>> Build(NormalDist, mu=3.0)()
+    NormalDist(mu=3.0, sigma=1.0)
+    >>> Build(NormalDist, sigme=2.0)
     Traceback (most recent call last):
-    TypeError: Fraction has no parameter 'denominater'; did you mean 'denominator'? It takes: numerator, denominator
+    TypeError: NormalDist has no parameter 'sigme'; did you mean 'sigma'? It takes: mu, sigma
     """
 
     def __init__(self, make: Callable[..., T], /, **arguments: Any) -> None:
