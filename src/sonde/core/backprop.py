@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch import Batch
+from .engine import anywhere, average, sharing
 from .errors import SondeError
 from .loss import Loss
 from .method import Grads, Method, Params
@@ -53,7 +54,7 @@ class Backprop(Method):
         buffers = [(b, b.clone()) for b in run.objective.buffers()] if record else []
         for _ in range(40):  # 2^16 halved 40 times is far below any useful scale
             grads = self._backward(run, turn, params, batch, record, self.scale)
-            if first_nonfinite(grads) is None:
+            if all_finite(grads, run.sharded):
                 self.calm += 1
                 inverse = 1.0 / self.scale
                 if self.calm >= 2000:
@@ -67,39 +68,51 @@ class Backprop(Method):
         return grads
 
     def _backward(self, run: Run, turn: str, params: Params, batch: Batch, record: bool, scale: float) -> Grads:
+        failure: NonFinite | None = None
         for p in params.values():
             p.grad = None
         if not self.microbatch or len(batch) <= self.microbatch:
             loss = run.loss(turn, params, batch, record)
-            self._differentiate(run, params, loss.total(denominator=batch.denominator), loss, batch, scale)
+            if sharing():
+                _refuse_joint(loss, "several processes", "train in one process")
+            failure = self._differentiate(run, params, loss.total(denominator=batch.denominator), loss, batch, scale)
         else:
             parts = list(batch.parts(self.microbatch))
             losses: list[Loss] = []
             for i, part in enumerate(parts):
                 with self._without_sync(run, last=i == len(parts) - 1):
                     loss = run.loss(turn, params, part, record)
-                    if joint := [k for k, t in loss.terms.items() if t.kind == "batch"]:
-                        raise SondeError(
-                            f"microbatches cannot give the terms {joint}: they depend on all rows of the batch at once",
-                            "leave Backprop(microbatch=...) out, or use a smaller batch",
-                        )
+                    _refuse_joint(loss, "microbatches", "leave Backprop(microbatch=...) out, or use a smaller batch")
                     # A penalty reads no rows: it is added once, not once a microbatch.
                     total = loss.total(*(() if i == 0 else ("example",)), denominator=part.denominator)
-                    self._differentiate(run, params, total, loss, part, scale)
+                    failure = self._differentiate(run, params, total, loss, part, scale) or failure
                     losses.append(loss.detach())
             if record:
                 run.recorded(turn, Loss.join(losses))
-        return {k: g for k, p in params.items() if (g := p.grad) is not None}
+        grads = {k: g for k, p in params.items() if (g := p.grad) is not None}
+        if sharing():
+            if run.engine.parallel == "ddp" and run.call is run.objective:
+                average(grads.values(), run.objective.buffers() if record else ())
+            if run.checks and anywhere(failure is not None):
+                raise failure or NonFinite(f"step {run.step}: the loss on another process is not finite", _REMEDY)
+        return grads
 
-    def _differentiate(self, run: Run, params: Params, total: Tensor, loss: Loss, batch: Batch, scale: float) -> None:
+    def _differentiate(
+        self, run: Run, params: Params, total: Tensor, loss: Loss, batch: Batch, scale: float
+    ) -> NonFinite | None:
+        failure = None
         if run.checks and not math.isfinite(total.item()):
-            raise nonfinite_loss(run.step, loss, batch)
+            failure = nonfinite_loss(run.step, loss, batch)
+            if not sharing():
+                raise failure
+            # Of several processes all must stop, once they have met: the others are waiting for this gradient.
         if not total.requires_grad:
-            return
+            return failure
         if scale != 1.0:
             total = total * scale
         # In a game, the other players' parameters must not collect this turn's gradient.
         torch.autograd.backward(total, inputs=None if run.alone else list(params.values()))
+        return failure
 
     def _without_sync(self, run: Run, last: bool) -> AbstractContextManager[Any]:
         if not last and isinstance(run.call, nn.parallel.DistributedDataParallel):
@@ -115,21 +128,26 @@ class Backprop(Method):
         self.scale, self.calm = state["scale"], state["calm"]
 
 
+def _refuse_joint(loss: Loss, what: str, remedy: str) -> None:
+    if joint := [k for k, t in loss.terms.items() if t.kind == "batch"]:
+        raise SondeError(f"{what} cannot give the terms {joint}: they depend on all rows of the batch at once", remedy)
+
+
 def first_nonfinite(grads: Grads) -> str | None:
-    """The name of the first parameter whose gradient is NaN or infinite, or None."""
+    """The name of the first parameter whose gradient (this process's part of it) is NaN or infinite, or None."""
     for name, g in grads.items():
-        if not torch.isfinite(g).all():
+        if not torch.isfinite(_local(g)).all():
             return name
     return None
 
 
 def all_finite(grads: Grads, sharded: bool = False) -> bool:
-    """Whether every gradient is finite, waiting for the device once. sharded: they are DTensors; look at this shard.
+    """Whether every gradient is finite, waiting for the device once. sharded: each process holds a part of each.
 
     A sum is not finite if any summand is not, and costs a tenth of `isfinite().all()`; finite gradients may overflow
     it, hence the second look.
     """
-    tensors = [g.to_local() for g in grads.values()] if sharded else list(grads.values())  # type: ignore[attr-defined]
+    tensors = [_local(g) for g in grads.values()] if sharded else list(grads.values())
     if not tensors:
         return True
     total = 0.0
@@ -138,7 +156,12 @@ def all_finite(grads: Grads, sharded: bool = False) -> bool:
             total += g.sum().item()
     else:
         total = torch.stack([g.sum().float() for g in tensors]).sum().item()
-    return math.isfinite(total) or first_nonfinite(grads) is None
+    finite = math.isfinite(total) or first_nonfinite(grads) is None
+    return not anywhere(not finite) if sharded else finite
+
+
+def _local(gradient: Tensor) -> Tensor:
+    return gradient.to_local() if hasattr(gradient, "to_local") else gradient
 
 
 def nonfinite_loss(step: int, loss: Loss, batch: Batch) -> NonFinite:
@@ -154,8 +177,9 @@ def nonfinite_loss(step: int, loss: Loss, batch: Batch) -> NonFinite:
     return NonFinite(f"step {step}: the sum of the loss terms is not finite", _REMEDY)
 
 
-def nonfinite_gradient(step: int, name: str, batch: Batch) -> NonFinite:
+def nonfinite_gradient(step: int, name: str | None, batch: Batch) -> NonFinite:
     """Names the step, the parameter and the records of a gradient that is not finite."""
+    name = name or "a parameter that another process holds"
     where = "" if batch.records is None else f" on records {_some(batch.records.tolist())}"
     return NonFinite(f"step {step}: the gradient of {name} is not finite{where}", _REMEDY)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -85,10 +86,17 @@ class Engine:
         dtype = torch.bfloat16 if self.precision == "bf16-mixed" else torch.float16
         return torch.autocast(device.type, dtype=dtype)
 
-    def distribute(self, objective: nn.Module) -> nn.Module:
-        """The callable module for the recorded forward pass: the objective itself, or wrapped for many processes."""
-        if self.parallel == "ddp":
+    def distribute(self, objective: nn.Module, alone: bool = True) -> nn.Module:
+        """The callable module for the recorded forward pass: the objective itself, or wrapped for many processes.
+
+        alone: whether there is one player. DDP waits for the gradient of every parameter, and in a game each turn
+            gives those of one player; there the estimator averages gradients itself (`average`).
+        """
+        if self.parallel == "ddp" and alone:
             return nn.parallel.DistributedDataParallel(objective)
+        if self.parallel == "ddp":
+            for tensor in [*objective.parameters(), *objective.buffers()]:
+                dist.broadcast(tensor.detach(), 0)
         if self.parallel == "fsdp":
             from torch.distributed.fsdp import fully_shard
 
@@ -109,8 +117,41 @@ def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    mesh, placements = like.device_mesh, like.placements
-    return distribute_tensor(tensor.to(like.device), mesh, placements, src_data_rank=None)
+    shard: Any = like  # torch's stubs know DTensor under another name
+    return distribute_tensor(tensor.to(like.device), shard.device_mesh, shard.placements, src_data_rank=None)
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether it is so on any of the processes that share the run. All of them must ask at the same moment."""
+    if not sharing():
+        return flag
+    said = torch.tensor([float(flag)], device=_wire())
+    dist.all_reduce(said, dist.ReduceOp.MAX)
+    return bool(said.item())
+
+
+def of_first(values: list[float]) -> list[float]:
+    """The first process's numbers, on every process, so that what is decided by them is decided alike."""
+    if not sharing() or not values:
+        return values
+    said = torch.tensor(values, dtype=torch.float64, device=_wire())
+    dist.broadcast(said, 0)
+    return said.tolist()
+
+
+def average(gradients: Iterable[Tensor], buffers: Iterable[Tensor]) -> None:
+    """Replace gradients by their mean over processes, and buffers by the first process's, as DDP does."""
+    waiting = [(g, dist.all_reduce(g, async_op=True)) for g in gradients]
+    for g, work in waiting:
+        work.wait()
+        g.div_(dist.get_world_size())
+    for b in buffers:
+        dist.broadcast(b, 0)
+
+
+def _wire() -> torch.device:
+    """Where a number must be to be sent."""
+    return torch.device("cuda" if "nccl" in dist.get_backend() else "cpu")
 
 
 def seed_everything(seed: int) -> None:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from .backprop import NonFinite
+from .engine import anywhere, of_first, sharing
 from .method import Epoched, Failed, Finished, Source, Started
 from .run import Run
 
@@ -55,8 +56,10 @@ def fit(run: Run, source: Source, budget: Budget) -> Run:
     run.emit(Started(source))
     batches, before = source.batches(run, run.done), clock()
     try:
-        while run.going and (limit is None or run.done < limit):
+        stop = run.stop
+        while stop is None and (limit is None or run.done < limit):
             if budget.seconds is not None:
+                (run.seconds,) = of_first([run.seconds])
                 if run.seconds >= budget.seconds:
                     break
                 run.total = _foreseen(run, budget.seconds, limit)
@@ -70,9 +73,12 @@ def fit(run: Run, source: Source, budget: Budget) -> Run:
                 if per_epoch is not None and run.done % per_epoch == 0:
                     run.emit(Epoched(run.done // per_epoch))
                 run.settle()
+            stop = _agreed(run)
     except NonFinite as error:
         run.emit(Failed(error))
         raise
+    if sharing() and stop is None and run.interrupted:
+        run.stop = None  # asked for after all had agreed that the stage is complete
     if run.interrupted:
         run.settle(final=True)
         return run
@@ -80,6 +86,14 @@ def fit(run: Run, source: Source, budget: Budget) -> Run:
     run.stage, run.done, run.seconds = run.stage + 1, 0, 0.0
     run.settle(final=True)
     return run
+
+
+def _agreed(run: Run) -> str | None:
+    """Why to stop after this step. A signal reaches processes at different steps: all stop where one has heard it."""
+    if sharing() and anywhere(run.interrupted):
+        run.stop = "interrupted"
+        return run.stop
+    return None if sharing() and run.interrupted else run.stop
 
 
 def _foreseen(run: Run, seconds: float, limit: int | None) -> int:

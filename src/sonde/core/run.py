@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from .backprop import Backprop, all_finite, first_nonfinite, nonfinite_gradient
 from .batch import Batch
-from .engine import Engine, pick_device, rank_and_world, rng_state, set_rng_state
+from .engine import Engine, pick_device, placed_like, rank_and_world, rng_state, set_rng_state
 from .loss import Loss
 from .method import At, Event, Grads, Method, Params, Read, Settled, Source, Stepped, defines, returned
 from .objective import Objective
@@ -64,7 +64,7 @@ class Run:
         for m in [m for m in self.methods if m is not self.updater]:
             m.setup(self)
             self._params.clear()  # a setup may have replaced parameters (parametrisations, adapters)
-        self.call: nn.Module = self.engine.distribute(objective)
+        self.call: nn.Module = self.engine.distribute(objective, self.alone)
         self._params.clear()
         self.updater.setup(self)
         self._compiled = self._compile() if self.engine.compile else None
@@ -123,6 +123,9 @@ class Run:
         return loss
 
     def _probe(self, turn: str, params: Params, batch: Batch) -> Loss:
+        if params is self._params.get(turn):  # through the wrapper of many processes, which must see every pass
+            buffers = {k: b.clone() for k, b in self.call.named_buffers()}
+            return functional_call(self.call, buffers, (turn, batch))  # type: ignore[no-any-return]
         buffers = {k: b.clone() for k, b in self.objective.named_buffers()}
         return functional_call(self.objective, {**buffers, **params}, (turn, batch))  # type: ignore[no-any-return]
 
@@ -145,7 +148,7 @@ class Run:
         """The estimated gradient on `batch`, checked and then transformed by the methods."""
         grads = self.estimator.estimate(self, turn, batch, record)
         if self.checks and not all_finite(grads, self.sharded):
-            raise nonfinite_gradient(self.step, str(first_nonfinite(grads)), batch)
+            raise nonfinite_gradient(self.step, first_nonfinite(grads), batch)
         return self.chain("grads", grads, self, turn) if self._hooks["grads"] else grads
 
     def differentiate(self, total: Tensor, params: Params) -> Grads:
@@ -226,7 +229,7 @@ class Run:
         kept = None
         if shipped is not None:
             kept = {k: v.detach().clone() for k, v in self.objective.state_dict().items()}
-            self.objective.load_state_dict(shipped)
+            self.load_weights(shipped)
         self.objective.eval()
         try:
             # What an evaluation draws (a latent, a random crop) must not move what training draws.
@@ -238,6 +241,11 @@ class Run:
                 self.objective.load_state_dict(kept)
             for m, training in modes.items():
                 m.training = training
+
+    def load_weights(self, weights: Params) -> None:
+        """Replace parameters and buffers, whole or sharded; a process that holds a part takes its own."""
+        own = self.objective.state_dict()
+        self.objective.load_state_dict({k: placed_like(v, own[k]) if k in own else v for k, v in weights.items()})
 
     # ------------------------------------------------------------ state
     def state_dict(self) -> dict[str, Any]:
@@ -263,7 +271,7 @@ class Run:
             raise ValueError(
                 f"the state is of a run with the methods {', '.join(saved)}; this one has {', '.join(names)}"
             )
-        self.objective.load_state_dict(state["objective"])
+        self.load_weights(state["objective"])
         self.estimator.load_state_dict(state["estimator"])
         for m, s in zip(self.methods, state["methods"], strict=True):
             m.load_state_dict(s["state"])

@@ -22,6 +22,7 @@ from sonde.core import (
     read_state,
     write_state,
 )
+from sonde.core.engine import of_first
 
 
 class Checkpoint(Method):
@@ -67,7 +68,8 @@ class Checkpoint(Method):
                 self._improved = False
                 self.save(run, "best")
             by_step = bool(self.every_steps) and run.step % self.every_steps == 0
-            by_time = time.monotonic() - self._saved_at >= self.every_seconds
+            (waited,) = of_first([time.monotonic() - self._saved_at])  # all processes save, or none
+            by_time = waited >= self.every_seconds
             if event.final or by_step or by_time:
                 self.save(run, "last")
         elif isinstance(event, Failed):

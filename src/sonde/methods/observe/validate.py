@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sonde.core import Batch, Epoched, Event, Finished, Measured, Method, Objective, Run
+from sonde.core.engine import of_first
 
 
 class Validate(Method):
@@ -35,7 +36,8 @@ class Validate(Method):
                 index = self.data.splits[self.split]
                 batches = (self.data.batch(i).to(run.device) for i in index.split(self.rows_at_once))
                 values = mean_scores(objective, batches)
-            run.emit(Measured(self.split, values))
+            alike = zip(values, of_first(list(values.values())), strict=True)  # or some would stop and others go on
+            run.emit(Measured(self.split, dict(alike)))
 
     def state_dict(self) -> dict[str, Any]:
         """The step of the last measurement."""

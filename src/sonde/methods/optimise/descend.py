@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sonde.core import Gradient, Method, Run
+from sonde.core.engine import placed_like
 from sonde.optim.schedules import Constant, Schedule
 
 Make = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
@@ -55,7 +56,17 @@ class Descend(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         for turn, o in self.optimisers.items():
-            o.load_state_dict(state[turn])
+            saved, params = state[turn], [p for g in o.param_groups for p in g["params"]]
+            # One entry a parameter, in the order of the groups; a moment has its parameter's shape, and its sharding.
+            entries = {
+                i: {k: placed_like(v, params[i]) if _moment(v, params[i]) else v for k, v in entry.items()}
+                for i, entry in saved["state"].items()
+            }
+            o.load_state_dict({**saved, "state": entries})
+
+
+def _moment(value: Any, parameter: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == parameter.shape and value.dim() > 0
 
 
 def _optimiser(make: Make, params: dict[str, Tensor]) -> torch.optim.Optimizer:

@@ -39,7 +39,7 @@ class EarlyStopping(Method):
             self._weigh(run, event)
         elif isinstance(event, Finished) and self.kept:
             self.restored = True
-            run.objective.load_state_dict(self.kept)
+            run.load_weights(self.kept)
 
     def _weigh(self, run: Run, event: Measured) -> None:
         if self.metric not in event.values:
