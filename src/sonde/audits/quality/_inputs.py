@@ -16,7 +16,7 @@ from .intervals import Array
 if TYPE_CHECKING:
     from sonde.data.dataset import Dataset
 
-LINEAR_PIXELS, TREE_PIXELS = 4096, 400  # of an image, at most; more are averaged in squares
+LINEAR_PIXELS, TREE_PIXELS = 1024, 400  # of an image, at most; more are averaged in squares
 CATEGORIES = 254  # the most that HistGradientBoosting tells apart in a column, which has 255 bins
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sonde.core import Measure
 
-from .intervals import Array, Interval, Statistic, bootstrap, left_out, mean, settings, wilson
+from .intervals import LEVEL, RESAMPLES, Array, Interval, Statistic, bootstrap, left_out, mean, settings, wilson
 
 BINS = 15  # Guo et al. (2017, sec. 4)
 
@@ -31,8 +31,8 @@ def classification(probabilities: Tensor, y: Tensor, classes: Sequence[str], spl
     left out (see `omission`), as is what these rows do not define, such as the AUC where only one class occurs.
 
     >>> p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
-    >>> [(m.name, round(m.value, 3)) for m in classification(p, torch.tensor([0, 1, 1, 1]), ["no", "yes"])][:2]
-    [('quality/accuracy', 0.75), ('quality/nll', 0.4004)]
+    >>> [(m.name, round(m.value, 2)) for m in classification(p, torch.tensor([0, 1, 1, 1]), ["no", "yes"])][:2]
+    [('quality/accuracy', 0.75), ('quality/nll', 0.4)]
     """
     p, truth, guess = _answers(probabilities, y, classes)
     n = len(truth)
@@ -60,7 +60,12 @@ def classification(probabilities: Tensor, y: Tensor, classes: Sequence[str], spl
         _measure(by_row, found)
         if "roc_auc" in found:
             found["roc_auc"][2].update(_how_auc([str(classes[c]) for c in ranked], len(classes)))
-        found["ece"][2]["bins"] = f"{BINS} of equal width, over the probability of the answer"
+        value, interval, how = found["ece"]
+        if interval is not None:
+            # The estimate is biased upwards, so much near zero that the bootstrap cannot see it.
+            found["ece"] = value, (0.0 if value <= _ece_if_calibrated(p) else interval[0], interval[1]), how
+            how["from_zero"] = "where a calibrated model's would be as large (Br\u00f6cker and Smith, 2007)"
+        how["bins"] = f"{BINS} of equal width, over the probability of the answer"
     measures = []
     for name, (unit, better, source) in _SOURCES.items():
         if name in found:
@@ -95,8 +100,6 @@ def _measure(statistics: dict[str, Statistic], found: Found, counts: Array | Non
         sums = s.columns.sum(0) if counts is None else counts @ s.columns
         with np.errstate(all="ignore"):
             value = float(s.of(sums))
-        if name == "ece" and interval is not None:  # the plug-in estimate is biased upwards, out of its own interval
-            interval = (interval[0], max(interval[1], value))
         found[name] = (value, interval, settings(s.method, interval))
 
 
@@ -200,12 +203,27 @@ def _surprise(probabilities: Tensor, p: Array, truth: Array) -> Array:
 
 def _calibration(p: Array, right: Array) -> Statistic:
     """sum_b n_b / N |accuracy_b - confidence_b| over bins (b / B, (b + 1) / B] of the confidence."""
-    confidence = p.max(1)
-    bin_of = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     columns = np.zeros((len(p), BINS + 1))
     columns[:, BINS] = 1
-    columns[np.arange(len(p)), bin_of] = confidence - right
-    return Statistic(columns, lambda s: np.abs(s[..., :BINS]).sum(-1) / s[..., BINS], "basic", 0.0, 1.0)
+    columns[np.arange(len(p)), _bin(p)] = p.max(1) - right
+    return Statistic(columns, lambda s: np.abs(s[..., :BINS]).sum(-1) / s[..., BINS], "upward", 0.0, 1.0)
+
+
+def _bin(p: Array) -> Array:
+    return np.clip(np.ceil(p.max(1) * BINS).astype(int) - 1, 0, BINS - 1)
+
+
+def _ece_if_calibrated(p: Array) -> float:
+    """What the calibration error of a calibrated model stays below in 97.5 % of test sets of this size.
+
+    Its answers are right as often as it says: binomial in each bin, with the bin's mean confidence, which spreads a
+    little more than the rows' own.
+    """
+    which = _bin(p)
+    rows = np.bincount(which, minlength=BINS)  # (B,)
+    sure = np.minimum(np.bincount(which, p.max(1), BINS) / np.maximum(rows, 1), 1.0)
+    right = np.random.default_rng(0).binomial(rows, sure, size=(RESAMPLES, BINS))
+    return float(np.quantile(np.abs(right - rows * sure).sum(1) / len(p), 0.5 + LEVEL / 2))
 
 
 def _auc(p: Array, truth: Array) -> tuple[Statistic | None, list[int]]:

@@ -53,14 +53,15 @@ class Statistic:
     """A number computed from sums over rows.
 
     columns: (N, K) what is summed. of: sums (..., K) -> value (...); NaN where it is undefined.
-    method: `bca`: bias-corrected and accelerated (Efron, 1987, eq. 2.3). `basic`: the bootstrap distribution of
-        the error, turned round (Davison and Hinkley, 1997, eq. 5.6), for what is biased by more than BCa can undo.
+    method: `bca`: bias-corrected and accelerated (Efron, 1987, eq. 2.3). `upward`: for what is biased upwards
+        by more than BCa can undo, the lower end of the basic and the upper end of the percentile interval (Davison
+        and Hinkley, 1997, eqs. 5.6 and 5.18).
     low, high: the range of the statistic, at which an interval is cut.
     """
 
     columns: Array
     of: Callable[[Array], Array]
-    method: Literal["bca", "basic"] = "bca"
+    method: Literal["bca", "upward"] = "bca"
     low: float = -math.inf
     high: float = math.inf
 
@@ -144,9 +145,9 @@ def _ends(value: float, resampled: Array, one_less: Array, times: Array, method:
     if spread <= 1e-12 * max(1.0, abs(value)):  # rounding alone
         return None
     tail = (1 - LEVEL) / 2
-    if method == "basic":
-        low, high = 2 * value - np.quantile(defined, [1 - tail, tail])
-        return float(low), float(high)
+    if method == "upward":
+        high = float(np.quantile(defined, 1 - tail))
+        return min(value, 2 * value - high), max(value, high)
     below = ((defined < value).sum() + 0.5 * (defined == value).sum()) / len(defined)
     if not 0 < below < 1:
         low, high = np.quantile(defined, [tail, 1 - tail])
@@ -168,7 +169,7 @@ def _ends(value: float, resampled: Array, one_less: Array, times: Array, method:
 HOW = {
     "wilson": "Wilson (1927)",
     "bca": f"BCa bootstrap (Efron, 1987), {RESAMPLES} resamples of the rows",
-    "basic": f"basic bootstrap (Davison and Hinkley, 1997), {RESAMPLES} resamples of the rows",
+    "upward": f"bootstrap, basic below and percentile above (Davison and Hinkley, 1997), {RESAMPLES} resamples of the rows",
 }
 NONE = "none: too few rows, or the number is the same on every resample of them"
 

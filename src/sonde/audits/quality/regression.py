@@ -30,7 +30,8 @@ def regression(
 
     A target for which a prediction is not a number is left out (see `omission`), and so is the R2 of a constant one.
     """
-    prediction, y = (t.detach().cpu().double().reshape(len(t), -1) for t in (prediction, y))
+    prediction, y = (t.detach().cpu().double() for t in (prediction, y))
+    prediction, y = (t if t.dim() == 2 else t[:, None] for t in (prediction, y))
     if prediction.shape != y.shape:
         raise ValueError(f"needs one prediction for each target; got {tuple(prediction.shape)} and {tuple(y.shape)}")
     guess, truth = prediction.numpy(), y.numpy()
