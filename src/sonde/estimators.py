@@ -206,7 +206,7 @@ def _seeded(seed: int) -> Iterator[None]:
 def _in_proportion(weight: Array) -> Array:
     """Row numbers, each as often as its weight says: exactly if weights are multiples of one of them, else nearly."""
     times = weight / weight.min()
-    whole = np.allclose(times, times.round(), rtol=0, atol=1e-9) and times.sum() <= 100 * len(weight)
+    whole = np.allclose(times, times.round(), rtol=0, atol=1e-5) and times.sum() <= 100 * len(weight)
     count = int(times.round().sum()) if whole else 10 * len(weight)
     ends = np.cumsum(times)
     return np.searchsorted(ends, (np.arange(count) + 0.5) * ends[-1] / count)

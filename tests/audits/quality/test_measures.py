@@ -82,6 +82,8 @@ def test_shapes_that_do_not_fit_are_refused():
         classification(torch.rand(2, 2), torch.tensor([0, 1]), "abc")
     with pytest.raises(ValueError, match=r"in 0\.\.1; got 0\.\.2"):
         classification(torch.rand(2, 2), torch.tensor([0, 2]), "ab")
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+        classification(torch.tensor([[3.0, -1.0]]), torch.tensor([0]), "ab")
     with pytest.raises(ValueError, match="shape"):
         multilabel(torch.rand(2, 2), torch.zeros(2, 3), "abc")
     with pytest.raises(ValueError, match="one prediction for each"):

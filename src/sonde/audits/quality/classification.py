@@ -64,7 +64,7 @@ def classification(probabilities: Tensor, y: Tensor, classes: Sequence[str], spl
         if interval is not None:
             # The estimate is biased upwards, so much near zero that the bootstrap cannot see it.
             found["ece"] = value, (0.0 if value <= _ece_if_calibrated(p) else interval[0], interval[1]), how
-            how["from_zero"] = "where a calibrated model's would be as large (Br\u00f6cker and Smith, 2007)"
+            how["from_zero"] = "where a calibrated model's would be as large (Bröcker and Smith, 2007)"
         how["bins"] = f"{BINS} of equal width, over the probability of the answer"
     measures = []
     for name, (unit, better, source) in _SOURCES.items():
@@ -154,6 +154,8 @@ def _answers(probabilities: Tensor, y: Tensor, classes: Sequence[str]) -> tuple[
     if len(truth) and not 0 <= truth.min() <= truth.max() < len(classes):
         raise ValueError(f"true classes must be in 0..{len(classes) - 1}; got {truth.min()}..{truth.max()}")
     numbers = np.isfinite(p).all(1)
+    if numbers.any() and not -1e-6 <= p[numbers].min() <= p[numbers].max() <= 1 + 1e-6:
+        raise ValueError(f"probabilities must be in [0, 1]; got {p[numbers].min():.4g} to {p[numbers].max():.4g}")
     return p, truth, np.where(numbers, np.where(numbers[:, None], p, 0).argmax(1) if len(p) else 0, -1)
 
 
@@ -221,7 +223,7 @@ def _ece_if_calibrated(p: Array) -> float:
     """
     which = _bin(p)
     rows = np.bincount(which, minlength=BINS)  # (B,)
-    sure = np.minimum(np.bincount(which, p.max(1), BINS) / np.maximum(rows, 1), 1.0)
+    sure = np.clip(np.bincount(which, p.max(1), BINS) / np.maximum(rows, 1), 0.0, 1.0)
     right = np.random.default_rng(0).binomial(rows, sure, size=(RESAMPLES, BINS))
     return float(np.quantile(np.abs(right - rows * sure).sum(1) / len(p), 0.5 + LEVEL / 2))
 

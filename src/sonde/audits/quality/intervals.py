@@ -168,8 +168,8 @@ def _ends(value: float, resampled: Array, one_less: Array, times: Array, method:
 
 HOW = {
     "wilson": "Wilson (1927)",
-    "bca": f"BCa bootstrap (Efron, 1987), {RESAMPLES} resamples of the rows",
-    "upward": f"bootstrap, basic below and percentile above (Davison and Hinkley, 1997), {RESAMPLES} resamples of the rows",
+    "bca": f"BCa bootstrap (Efron, 1987), {RESAMPLES} resamples",
+    "upward": f"bootstrap, basic below and percentile above (Davison and Hinkley, 1997), {RESAMPLES} resamples",
 }
 NONE = "none: too few rows, or the number is the same on every resample of them"
 
