@@ -1,0 +1,18 @@
+"""Census income (Adult) by the default recipe for tables.
+
+Source: Kohavi, Scaling up the accuracy of naive-Bayes classifiers, 1996, and the notes beside the data: on the official
+split, rows with unknown values left out, C4.5 84.46 %, naive-Bayes tree 85.90 %. Here those rows are kept.
+
+Entry: decision trees.
+"""
+
+from __future__ import annotations
+
+from sonde.core import Build, Recipe
+from sonde.data import load
+from sonde.recipes.defaults import for_data
+
+
+def adult() -> Recipe:
+    """Adult: at least 87.0 % of the official test rows right, and within 0.4 points of gradient-boosted trees."""
+    return for_data(load("adult"), build=Build(load, name="adult"))
