@@ -93,7 +93,7 @@ def test_a_label_that_never_varies_is_answered_and_said_so():
 
 
 def test_images_are_learned_from_their_pixels():
-    simple, linear, trees = baselines(images(n=150))
+    simple, linear, trees = baselines(images())
     assert by_name(simple.measures)["accuracy"] < 0.4
     assert by_name(linear.measures)["accuracy"] > 0.95 and by_name(trees.measures)["accuracy"] > 0.95
     assert not linear.note and not trees.note
