@@ -28,7 +28,7 @@ def test_an_unknown_setting_is_refused_with_the_known_ones(name: str, allowed: s
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_several_processes_are_refused_without_torchrun(parallel: str) -> None:
     with pytest.raises(SondeError, match=f"parallel='{parallel}' needs several processes\n  start with `torchrun"):
-        Engine(parallel=parallel)  # type: ignore[arg-type]
+        Run(Classify(mlp(4, 3)), [sgd(0.1)], Engine(device="cpu", parallel=parallel))  # type: ignore[arg-type]
 
 
 def test_the_automatic_device_is_one_that_works() -> None:

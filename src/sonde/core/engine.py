@@ -97,6 +97,8 @@ class Engine:
         if self.parallel == "ddp":
             for tensor in [*objective.parameters(), *objective.buffers()]:
                 dist.broadcast(tensor.detach(), 0)
+        if self.parallel == "fsdp" and not alone:
+            raise SondeError("fsdp cannot train several players: it gathers gradients for all at once", "use ddp")
         if self.parallel == "fsdp":
             from torch.distributed.fsdp import fully_shard
 

@@ -47,8 +47,8 @@ class Term:
     def reduce(self, denominator: float | None = None) -> Tensor:
         """The term as a scalar: an `example` term is averaged over rows (or divided by `denominator`)."""
         weighted = self.value if isinstance(self.weight, float) and self.weight == 1.0 else self.weight * self.value
-        if self.kind != "example":
-            return weighted
+        if self.kind != "example":  # a penalty on sharded parameters is a sum over processes
+            return weighted.full_tensor() if hasattr(weighted, "full_tensor") else weighted
         return weighted.mean() if denominator is None else weighted.sum() / denominator
 
 

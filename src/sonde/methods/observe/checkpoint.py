@@ -22,7 +22,7 @@ from sonde.core import (
     read_state,
     write_state,
 )
-from sonde.core.engine import of_first
+from sonde.core.engine import anywhere, of_first
 
 
 class Checkpoint(Method):
@@ -83,7 +83,13 @@ class Checkpoint(Method):
         facts: dict[str, Any] = {"step": run.step, "stage": run.stage, "done": run.done}
         if name == "best" and self.best is not None:
             facts[self.metric] = self.sign * self.best
-        write_state(self.folder / name, state, facts, write=rank_and_world()[0] == 0)
+        failure: SondeError | None = None
+        try:
+            write_state(self.folder / name, state, facts, write=rank_and_world()[0] == 0)
+        except SondeError as error:
+            failure = error
+        if anywhere(failure is not None):  # the processes wait for the one that writes, and stop with it
+            raise failure or SondeError("another process could not save the run", "see what it says")
         self._saved_at = time.monotonic()
 
     def resume(self, run: Run) -> bool:

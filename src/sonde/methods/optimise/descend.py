@@ -34,7 +34,9 @@ class Descend(Method):
 
     def setup(self, run: Run) -> None:
         """Build one optimiser per player."""
-        self.optimisers = {turn: _optimiser(self.make, run.params(turn)) for turn in run.objective.players()}
+        self.optimisers = {
+            turn: _optimiser(self.make, run.params(turn), run.sharded) for turn in run.objective.players()
+        }
         self._base = {turn: [g["lr"] for g in o.param_groups] for turn, o in self.optimisers.items()}
 
     def update(self, run: Run, turn: str, gradient: Gradient) -> None:
@@ -69,14 +71,17 @@ def _moment(value: Any, parameter: Tensor) -> bool:
     return isinstance(value, Tensor) and value.shape == parameter.shape and value.dim() > 0
 
 
-def _optimiser(make: Make, params: dict[str, Tensor]) -> torch.optim.Optimizer:
+def _optimiser(make: Make, params: dict[str, Tensor], sharded: bool) -> torch.optim.Optimizer:
     optimiser = make([{"params": list(params.values())}])
     vectors = [p for p in params.values() if p.dim() <= 1]
-    if not optimiser.defaults.get("weight_decay") or not vectors:
+    decays = bool(optimiser.defaults.get("weight_decay")) and bool(vectors)
+    plain = {"fused": False} if sharded and optimiser.defaults.get("fused") else {}  # torch fuses no sharded step
+    if not decays and not plain:
         return optimiser  # one group, so that a fused optimiser is called once
     matrices = [p for p in params.values() if p.dim() > 1]
-    groups: list[dict[str, Any]] = [{"params": matrices}] if matrices else []
-    return make([*groups, {"params": vectors, "weight_decay": 0.0}])
+    groups: list[dict[str, Any]] = [{"params": matrices, **plain}] if matrices else []
+    undecayed = {"weight_decay": 0.0} if decays else {}
+    return make([*groups, *([{"params": vectors, **undecayed, **plain}] if vectors else [])])
 
 
 def sgd(
