@@ -13,7 +13,7 @@ def decode(target: Target, values: Tensor, threshold: float = 0.5) -> list[Any]:
     """Predictions in the user's words, one a row.
 
     values: classification, scores or probabilities (N, C), or class indices (N,): the class name.
-        Multilabel, probabilities (N, L): the names of the labels of at least `threshold`.
+        Multilabel, probabilities (N, L): the names of the labels above `threshold`.
         Regression, (N, T): the number, or {target: number} where there are several.
     """
     if target.task == "classification":
@@ -21,7 +21,7 @@ def decode(target: Target, values: Tensor, threshold: float = 0.5) -> list[Any]:
         return [target.classes[i] for i in index.tolist()]
     if target.task == "multilabel":
         return [
-            tuple(name for name, p in zip(target.classes, row, strict=True) if p >= threshold)
+            tuple(name for name, p in zip(target.classes, row, strict=True) if p > threshold)
             for row in values.tolist()
         ]
     if len(target.columns) == 1:
