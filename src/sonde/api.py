@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonde.core import Build, Engine, Method, Recipe
-from sonde.names import apply_settings, parse
-from sonde.training import Trained
+from sonde.changes import builds, check_numbers, over
+from sonde.core import Build, Engine, Method, Recipe, SondeError
+from sonde.data import Dataset
+from sonde.names import apply_settings, completed, parse
+from sonde.training import Trained, opened, rebuild, recipe_from_file
 from sonde.training import resume as _resume
 from sonde.training import train as _train
 
 if TYPE_CHECKING:
     from sonde.bundle import Bundle
 
-Named = str | Build[Any] | type
+Named = str | Build[Any] | Callable[..., Any]
 """A constructor as a name with options (`mixup(alpha=0.2)`), as a class, or as a `Build`."""
 
 
@@ -35,73 +38,78 @@ def train(
     weight_decay: float | None = None,
     patience: int | None = None,
     microbatch: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "32",
+    seed: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     compile: bool = False,
-    parallel: str = "none",
+    parallel: str | None = None,
     output_dir: str | Path = "runs",
     name: str | None = None,
     baselines: bool = True,
     observers: Sequence[Method] = (),
-    **options: Any,
+    own: Collection[Callable[..., Any]] = (),
+    **reading: Any,
 ) -> Trained:
     """Train on your data, measure the result, and leave a run folder with the model and its report.
 
     data: a folder of images, a CSV, TSV, Parquet, npz or idx file, a pandas or polars frame, the name of a data set
         (`digits`, `mnist`, ...), or a `sonde.data.Dataset`.
-    target: the column or columns of a table to predict. options: the rest of `sonde.data.open`: `sensitive`,
+    target: the column or columns of a table to predict. reading: the rest of `sonde.data.open`: `sensitive`,
         `kinds`, `on_bad`, `test`, `val`...
-    net, methods: in place of and beside the defaults, e.g. `methods=["mixup(alpha=0.2)", EMA]`.
+    net, methods: in place of and beside the defaults, e.g. `methods=["mixup(alpha=0.2)", EMA]`. Parameters that you
+        leave out and the data decides (`outputs`, `classes`, `shape`, ...) are filled in.
     settings: changes of the resolved recipe by path, e.g. `{"methods.ema.decay": 0.99}`.
-    recipe: a whole recipe, or the path of one.
-    epochs, steps, seconds: the budget; the first limit reached ends training.
+    recipe: a whole recipe, or the path of one; what else is given changes it. own: constructors of yours it names.
+    epochs, steps, seconds: the budget; the first limit reached ends training. seed: seeds everything, 0 if not given.
     patience: validations without improvement before it ends; microbatch: rows differentiated at a time.
+    device: `auto` if not given, `cpu`, `cuda`, `mps`. precision: `32`, `bf16-mixed`, `16-mixed`.
 
     Raises SondeError, whose text names the file, row or option and says what to do.
 
     Entry: early stopping.
     """
-    from sonde.recipes.defaults import Wishes
+    from sonde.recipes.defaults import Wishes, decided_by, for_data
 
-    engine = Engine(device=device, precision=precision, compile=compile, parallel=parallel)  # type: ignore[arg-type]
-    wishes = Wishes(
-        net=None if net is None else _named("nets", net),
-        methods=[_named("methods", m) for m in methods],
-        epochs=epochs,
-        steps=steps,
-        seconds=seconds,
-        batch_size=batch_size,
-        lr=lr,
-        weight_decay=weight_decay,
-        patience=patience,
-        microbatch=microbatch,
-        seed=seed,
-        engine=engine,
-    )
+    numbers: dict[str, Any] = {
+        "epochs": epochs,
+        "steps": steps,
+        "seconds": seconds,
+        "batch_size": batch_size,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "patience": patience,
+        "microbatch": microbatch,
+        "seed": seed,
+    }
+    check_numbers(**numbers)
+    chosen: dict[str, Any] = {
+        "device": device,
+        "precision": precision,
+        "parallel": parallel,
+        "compile": compile or None,
+    }
+    chosen = {k: v for k, v in chosen.items() if v is not None}
     if isinstance(recipe, str | Path):
-        from sonde.training import recipe_from_file
-
-        recipe = recipe_from_file(Path(recipe))
-
-    def edit(resolved: Recipe) -> Recipe:
-        if not settings:
-            return resolved
-        own = [net] if isinstance(net, type) else []
-        return Recipe.from_data(apply_settings(resolved.to_data(), settings), own=own)
-
-    return _train(
-        data,
-        wishes,
-        recipe=recipe,
-        edit=edit,
-        output_dir=output_dir,
-        name=name,
-        baselines=baselines,
-        observers=observers,
-        **({"target": target} if target is not None else {}),
-        **options,
-    )
+        recipe = recipe_from_file(Path(recipe), own)
+    reading |= {"target": target} if target is not None else {}
+    reading |= {"seed": seed} if seed is not None else {}
+    dataset = opened(data, **({} if isinstance(data, Dataset) else reading))
+    known = decided_by(dataset)
+    wanted = {
+        **numbers,
+        "net": None if net is None else _named("nets", net, known),
+        "methods": [_named("methods", m, known) for m in methods],
+    }
+    if recipe is None:
+        wanted = {k: v for k, v in wanted.items() if v is not None}
+        resolved = for_data(dataset, Wishes(**wanted, engine=Engine(**chosen)), rebuild(dataset))
+    else:
+        engine = replace(recipe.engine, **chosen)
+        resolved = over(recipe.changed(data=rebuild(dataset), name=dataset.name), engine=engine, **wanted)
+    if settings:
+        makes = [b.make for b in builds([resolved.objective, *resolved.methods])]
+        resolved = Recipe.from_data(apply_settings(resolved.to_data(), settings), own=[*own, *makes])
+    return _train(dataset, recipe=resolved, output_dir=output_dir, name=name, baselines=baselines, observers=observers)
 
 
 def resume(
@@ -132,7 +140,17 @@ def load(run: str | Path, *, own: Collection[Callable[..., Any]] = (), output_di
     return Bundle.load(RunFolder.find(run, Path(output_dir)).model, own)
 
 
-def _named(part: str, given: Named) -> Build[Any]:
-    if isinstance(given, Build):
-        return given
-    return parse(part, given) if isinstance(given, str) else Build(given)
+def _named(part: str, given: Named, known: Mapping[str, Any]) -> Build[Any]:
+    if isinstance(given, str):
+        return parse(part, given, known)
+    if (
+        not isinstance(given, Build)
+        and not callable(given)
+        or hasattr(given, "state_dict")
+        and not isinstance(given, type)
+    ):
+        raise SondeError(
+            f"a {type(given).__name__} that is already made cannot be written into a recipe",
+            f"pass its class, or sonde.core.Build({type(given).__name__}, option=value, ...)",
+        )
+    return completed(given if isinstance(given, Build) else Build(given), known)

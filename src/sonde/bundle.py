@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from sonde.core.build import Build
 from sonde.core.errors import Refused, SondeError
@@ -22,7 +27,15 @@ if TYPE_CHECKING:
     from sonde.data import Dataset
 
 FORMAT = 1
+MAKERS = ("sonde.nets.", "sonde.objectives.")
+SLACK = 32  # registrations (modules, buffers, parameters) for each stored tensor that no real net comes near
+RESTORE = "restore it from a copy, or use the folder that was saved"
+REFUSED = "do not use it; if the net is yours, pass its class: own=[...]"
 WEIGHTS, SPEC = "weights.safetensors", "bundle.json"
+
+
+class _Oversized(Exception):
+    """A net under construction holds more than its file."""
 
 
 @dataclass(frozen=True)
@@ -109,21 +122,20 @@ class Bundle:
         try:
             spec = json.loads(files[SPEC])
             weights = load(files[WEIGHTS])
-            objective_data, schema_data, task = spec["objective"], spec["schema"], str(spec["task"])
+            objective_data, schema_data, task = spec["objective"], spec["schema"], spec["task"]
             newer = int(spec["format"]) > FORMAT
         except (KeyError, ValueError, TypeError, SafetensorError, RecursionError):
-            raise Corrupt(f"{folder.name} is not a whole bundle", "restore it from a copy, or train again") from None
+            raise Corrupt(f"{folder.name} is not a whole bundle", RESTORE) from None
         if newer:
             raise SondeError(f"{folder.name} was written by a newer version of sonde", "upgrade sonde to read it")
-        schema = schema_from_data(schema_data)
-        build: Build[Objective] = Build.from_data(objective_data, own)
-        with torch.device("meta"):  # shapes without memory
-            objective = _constructed(build, folder)
-        expected = {k: tuple(v.shape) for k, v in objective.state_dict().items()}
-        found = {k: tuple(v.shape) for k, v in weights.items()}
-        if expected != found:
-            odd = sorted(set(expected.items()) ^ set(found.items()))[0][0]
-            raise Corrupt(f"the weights in {folder.name} do not fit its net: {odd}", "use the folder that was saved")
+        try:
+            schema = schema_from_data(schema_data)
+        except SondeError as error:
+            raise Corrupt(f"{folder.name}: {error.cause}", error.remedy) from None
+        if task != schema.task:
+            raise Corrupt(f"{folder.name} says two things of its task", "use the folder that was saved")
+        build = _read(objective_data, own, folder)
+        objective = _constructed(build, weights, folder)
         objective.load_state_dict(weights, assign=True)
         return Bundle(objective.requires_grad_(False).eval(), build, task, schema)
 
@@ -133,11 +145,61 @@ class Bundle:
         return Bundle(objective, build, data.task, data.schema)
 
 
-def _constructed(build: Build[Objective], folder: Path) -> Objective:
+def _read(data: Any, own: Collection[Callable[..., Any]], folder: Path) -> Build[Objective]:
+    """What builds the objective: it may name only nets and objectives of the package, nothing that reads or fetches."""
+    mine = {f"{make.__module__}:{make.__qualname__}" for make in own}
+    todo = [data]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            named = value.get("build")
+            if named is not None and named not in mine and not str(named).startswith(MAKERS):
+                raise Refused(f"{folder.name} names {named!r}, which is not a net of the package", REFUSED)
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
     try:
-        objective = build()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise Corrupt(f"{folder.name} describes a net that cannot be built: {error}", "use the folder that was saved") from None
+        return Build.from_data(data, own)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise Corrupt(f"{folder.name} describes no net: {error}", RESTORE) from None
+
+
+def _constructed(build: Build[Objective], weights: Mapping[str, Tensor], folder: Path) -> Objective:
+    """The objective without memory for its weights, whose names and shapes are those of `weights`.
+
+    A description may claim any size. Construction ends as soon as it has registered more than the file holds.
+    """
+    registered = 0
+
+    def count(*_: Any) -> None:
+        nonlocal registered
+        registered += 1
+        if registered > SLACK * (len(weights) + SLACK):
+            raise _Oversized
+
+    watched = [
+        register(count)
+        for register in (
+            register_module_module_registration_hook,
+            register_module_parameter_registration_hook,
+            register_module_buffer_registration_hook,
+        )
+    ]
+    try:
+        with torch.device("meta"):
+            objective = build()
+    except _Oversized:
+        raise Corrupt(f"{folder.name} describes a net larger than its weights", RESTORE) from None
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError) as error:
+        raise Corrupt(f"{folder.name} describes a net that cannot be built: {error}", RESTORE) from None
+    finally:
+        for handle in watched:
+            handle.remove()
     if not isinstance(objective, Objective):
-        raise Refused(f"{folder.name} names {build.make.__qualname__}, which is not an objective", "do not use it")
+        raise Refused(f"{folder.name} names {build.make.__qualname__}, which is not an objective", REFUSED)
+    expected = {k: (tuple(v.shape), v.dtype) for k, v in objective.state_dict().items()}
+    found = {k: (tuple(v.shape), v.dtype) for k, v in weights.items()}
+    if expected != found:
+        odd = sorted(set(expected.items()) ^ set(found.items()), key=str)[0][0]
+        raise Corrupt(f"the weights in {folder.name} do not fit its net: {odd}", RESTORE)
     return objective

@@ -12,13 +12,16 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from sonde.core.build import Build
 from sonde.core.errors import SondeError
+
+BY_DATA = ("data", "outputs", "classes", "targets", "channels", "height", "width", "shape", "numeric", "cardinalities")
+"""Parameters that the data decides, unless a person does."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,26 @@ class Entry:
 
     @property
     def signature(self) -> str:
-        """The parameters a person may set, with their defaults."""
+        """All parameters, with their defaults."""
+        return self._shown(())
+
+    @property
+    def choices(self) -> str:
+        """The parameters left to a person, with their defaults: not those that the data decides."""
+        return self._shown(BY_DATA)
+
+    @property
+    def typed(self) -> bool:
+        """Whether a person can name it on a command line: it writes no files and asks for nothing but plain values."""
+        needs = (p for p in inspect.signature(self.make).parameters.values() if p.default is p.empty)
+        return not getattr(self.make, "writes", False) and all("Callable" not in str(p.annotation) for p in needs)
+
+    def _shown(self, without: Collection[str]) -> str:
         shown = []
         for p in inspect.signature(self.make).parameters.values():
             default = p.default
+            if p.name in without:
+                continue
             if default is p.empty:
                 shown.append(p.name)
             elif isinstance(default, bool | int | float | str | tuple) or default is None:
@@ -46,7 +65,7 @@ class Entry:
 
 @cache
 def catalogue(part: str) -> tuple[Entry, ...]:
-    """Every public constructor of `sonde.<part>`, by name: found by walking the package, so nothing registers itself."""
+    """Every public constructor of `sonde.<part>`, by name, found by walking the package."""
     package = importlib.import_module(f"sonde.{part}")
     modules = [package]
     for info in pkgutil.walk_packages(getattr(package, "__path__", ()), prefix=f"{package.__name__}."):
@@ -58,8 +77,8 @@ def catalogue(part: str) -> tuple[Entry, ...]:
         for name, value in {**vars(module), **(exported if module is package else {})}.items():
             if name.startswith("_") or not _constructs(part, value):
                 continue
-            own = value.__module__ == module.__name__ or exported.get(name) is value
-            if own:
+            named = part != "nets" or squash(name) == squash(module.__name__.rpartition(".")[2])  # not a net's parts
+            if (value.__module__ == module.__name__ and named) or exported.get(name) is value:
                 found.setdefault(squash(name), Entry(snake(name), value, summary_of(value)))
     return tuple(sorted(found.values(), key=lambda e: e.name))
 
@@ -82,6 +101,18 @@ def _constructs(part: str, value: Any) -> bool:
         return inspect.isclass(value) and issubclass(value, Objective) and value is not Objective
     if part == "optim":
         return inspect.isclass(value) and callable(value) and "Protocol" not in [b.__name__ for b in value.__mro__[:2]]
+    if part == "recipes":
+        from sonde.core import Recipe
+
+        ready = inspect.isfunction(value) and not inspect.signature(value).parameters
+        return ready and _returns(value, Recipe)
+    if part == "recipes":
+        from sonde.core import Recipe
+
+        parameters = inspect.signature(value).parameters.values() if inspect.isfunction(value) else ()
+        return (
+            inspect.isfunction(value) and _returns(value, Recipe) and all(p.default is not p.empty for p in parameters)
+        )
     return inspect.isclass(value) or inspect.isfunction(value)
 
 
@@ -108,10 +139,11 @@ def parse(part: str, text: str, given: Mapping[str, Any] | None = None) -> Build
 
     given: values for parameters that the text does not give and the constructor has (what the data decides).
     """
+    node: ast.expr | None = None
     try:
         node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        node = None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # what the parser raises for text that is no Python
+        pass
     if isinstance(node, ast.Name):
         node = ast.Call(node, [], [])
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
@@ -124,8 +156,9 @@ def parse(part: str, text: str, given: Mapping[str, Any] | None = None) -> Build
 
 
 def _build(part: str, node: ast.Call, text: str, given: Mapping[str, Any]) -> Build[Any]:
-    assert isinstance(node.func, ast.Name)
-    entry = find(part, node.func.id)
+    entry = find(part, node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func))
+    if getattr(entry.make, "writes", False):
+        raise SondeError(f"{entry.name} writes files, and every run has its own", f"`sonde {part}` lists the others")
     names = list(inspect.signature(entry.make).parameters)
     arguments: dict[str, Any] = {}
     for position, value in enumerate(node.args):
@@ -136,10 +169,11 @@ def _build(part: str, node: ast.Call, text: str, given: Mapping[str, Any]) -> Bu
         if keyword.arg is None:
             raise SondeError(f"{text!r} cannot be read", f"give options by name; {entry.name} takes: {entry.signature}")
         arguments[keyword.arg.replace("-", "_")] = _value(keyword.value, text)
-    try:
-        build = Build(entry.make, **arguments)
-    except TypeError as error:
-        raise SondeError(str(error), f"`sonde {part}` shows what {entry.name} takes") from None
+    unknown = next((name for name in arguments if name not in names), None)
+    if unknown is not None:
+        near = did_you_mean(unknown, names)
+        raise SondeError(f"{entry.name} has no option {unknown!r}", near or f"it takes: {entry.choices or 'none'}")
+    build = Build(entry.make, **arguments)
     return completed(build, given)
 
 
@@ -195,7 +229,8 @@ def _child(at: Any, step: str, path: str) -> Any:
 
 
 def _position(items: list[Any], step: str, path: str) -> int:
-    names = [squash(str(item["build"]).partition(":")[2]) if isinstance(item, dict) and "build" in item else "" for item in items]
+    built = [str(item["build"]) if isinstance(item, dict) and "build" in item else "" for item in items]
+    names = [squash(name.partition(":")[2]) for name in built]
     if step.isdigit() and int(step) < len(items):
         return int(step)
     if squash(step) in names:

@@ -5,13 +5,50 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sonde.core.errors import SondeError
 from sonde.core.state import disk_error
 from sonde.names import did_you_mean
+
+HELD = ".held"
+
+
+def shareable(path: str | Path) -> str:
+    """A path as others may read it: `~` in place of the home folder.
+
+    >>> shareable(Path.home() / "photos"), shareable("photos")
+    ('~/photos', 'photos')
+    """
+    text, home = str(path), str(Path.home())
+    return f"~{text[len(home) :]}" if home != "/" and (text == home or text.startswith(home + os.sep)) else text
+
+
+@contextmanager
+def _lock(path: Path, make: bool = True) -> Iterator[bool]:
+    """An exclusive lock on a file: True while it is ours, or where files cannot be locked; False if another has it."""
+    try:
+        import fcntl
+
+        handle = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), 0o600)
+    except (ImportError, OSError):
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without locks
+            pass
+        yield True
+    finally:
+        os.close(handle)
 
 
 class RunFolder:
@@ -102,12 +139,39 @@ class RunFolder:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise SondeError(f"run {self.name} has no {name}", "the run did not get that far: sonde resume it") from None
-        except (ValueError, OSError) as error:
-            raise SondeError(f"{name} of run {self.name} cannot be read: {error}", "restore it, or train again") from None
+            raise SondeError(
+                f"run {self.name} has no {name}: it did not get that far", f"go on with it: sonde resume {self.name}"
+            ) from None
+        except (ValueError, OSError, RecursionError) as error:
+            raise SondeError(
+                f"{name} of run {self.name} cannot be read: {error}", "restore it, or train again"
+            ) from None
         if not isinstance(data, dict):
             raise SondeError(f"{name} of run {self.name} is not an object", "restore it, or train again")
         return data
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run, so that no other process goes on with it at the same time; a kill lets go too.
+
+        Raises SondeError if another process holds it. Where the system has no such locks, nothing is held.
+        """
+        with _lock(self.path / HELD) as mine:
+            if not mine:
+                raise SondeError(
+                    f"run {self.name} is being trained by another process", "wait for it, or stop it first"
+                )
+            yield
+
+    @property
+    def busy(self) -> bool:
+        """Whether another process is training the run now."""
+        with _lock(self.path / HELD, make=False) as mine:
+            return not mine
+
+    def discard(self) -> None:
+        """Remove the folder of a run in which nothing was computed."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def has(self, name: str) -> bool:
         """Whether the run has this file."""

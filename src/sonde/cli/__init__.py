@@ -5,34 +5,51 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from sonde.core.errors import SondeError
 
-_ASSIGNMENT = re.compile(r"([a-z][a-z_]*)=(.*)", re.DOTALL)
-_SWITCHES = {"--quiet", "--json", "--debug", "--dry-run", "--resume", "--compile", "--download", "--no-baselines"}
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 usage, 3 threshold, 4 refused, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    given = [a for a in given if a != "--debug"]
+    given = [a for a in given if a != "--debug"] or ["--help"]
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            code = _answer(given, debug)
+        sys.stdout.flush()  # here, where a reader that went away is nobody's error
+        return code
+    except BrokenPipeError:  # the reader of a pipe has what it wanted: nothing is left to say, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _answer(given: list[str], debug: bool) -> int:
     try:
         from sonde.cli.app import app
 
-        result = app(assignments(given), standalone_mode=False, prog_name="sonde")
+        result = app(given, standalone_mode=False, prog_name="sonde", obj=given)
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if debug:
+            raise
+        _say("interrupted")
         return 130
-    except BrokenPipeError:  # the reader of a pipe went away: nothing is left to say, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        raise
     except SondeError as error:
         if debug:
             raise
-        print(f"{'' if error.code == 130 else 'error: '}{error.cause}\n  {error.remedy}", file=sys.stderr)
+        # An interruption that was asked for is no error; a remedy of several lines stays indented.
+        _say(
+            f"{'' if error.code == 130 else 'error: '}{error.cause}\n  {error.remedy.replace(chr(10), chr(10) + '  ')}"
+        )
         return error.code
     except Exception as error:
         from typer import Exit
@@ -44,33 +61,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _usage(error, shown())
         if debug:
             raise
-        print(f"error: {type(error).__name__}: {error}\n  run again with --debug for the details", file=sys.stderr)
+        what = " ".join(str(error).split()) or "no more is known"
+        _say(f"error: {type(error).__name__}: {what[:400]}\n  run it again with --debug, and report what it shows")
         return 1
 
 
-def assignments(given: list[str]) -> list[str]:
-    """`epochs=10` as `--epochs 10`, which users of other tools type; not where it is an option's value."""
-    out: list[str] = []
-    for i, word in enumerate(given):
-        found = _ASSIGNMENT.fullmatch(word)
-        before = given[i - 1] if i else ""
-        is_value = before.startswith("-") and "=" not in before and before not in _SWITCHES
-        if found and i and not is_value:
-            out += [f"--{found[1].replace('_', '-')}", found[2]]
-        else:
-            out.append(word)
-    return out
-
-
-def _usage(error: Exception, message: str) -> int:
+def _usage(error: Any, message: str) -> int:
     from sonde.cli.app import command_names
     from sonde.names import did_you_mean
 
-    unknown = re.search(r"No such command '([^']*)'", message)
-    remedy = "see `sonde --help`"
-    if unknown:
-        remedy = did_you_mean(unknown[1], command_names()) or remedy
-    elif context := getattr(error, "ctx", None):
-        remedy = f"see `{context.command_path} --help`"
-    print(f"error: {message}\n  {remedy}", file=sys.stderr)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "sonde"
+    near = ""
+    if unknown := re.search(r"No such command '([^']*)'", message):
+        message = unknown[0]
+        near = did_you_mean(unknown[1], command_names())
+    elif name := getattr(error, "option_name", None):
+        known = [o for p in (context.command.params if context else ()) for o in p.opts]
+        message = f"there is no option {name!r}" if "No such option" in message else message
+        near = did_you_mean(name, known) if "there is no option" in message else ""
+    _say(f"error: {message}\n  {near or f'see `{path} --help`'}")
     return 2
+
+
+def _say(text: str) -> None:
+    text = CONTROL.sub("\ufffd", text)  # a file's name may hold what a terminal would obey
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # nobody reads stderr; the exit code still tells
+        pass
+
+
+def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"warning: {' '.join(str(message).split())}")

@@ -10,9 +10,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sonde.cli.text import emit_json, table
+from sonde.cli.text import definitions, emit_json
 
-PACKAGES = ("torch", "numpy", "safetensors", "polars", "scikit-learn", "pillow", "matplotlib", "jinja2", "typer", "rich")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "safetensors",
+    "polars",
+    "scikit-learn",
+    "pillow",
+    "matplotlib",
+    "jinja2",
+    "typer",
+    "rich",
+)
 LITTLE_DISK = 2.0  # GB: a few checkpoints of a small model
 
 
@@ -23,7 +34,7 @@ def doctor(json: bool) -> None:
         emit_json(facts)
         return
     rows = [[k, v] for k, v in facts.items() if k != "warnings"]
-    table("", ["", ""], rows)
+    definitions([(k, v, "") for k, v in rows])
     for warning in facts["warnings"]:
         print(f"! {warning}")
 

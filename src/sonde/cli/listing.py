@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json as json_
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonde.cli.text import duration, emit_json, measured, say, table
+from sonde.cli.text import definitions, duration, emit_json, interval, measured, say, table
+from sonde.cli.words import Misused
 from sonde.core.errors import SondeError
 from sonde.names import catalogue, squash
+from sonde.report.words import shown
 from sonde.runs import RunFolder
 
 
@@ -24,87 +27,108 @@ def runs(root: Path, json: bool) -> None:
     rows = []
     for r in found:
         first = r["measures"][0] if r["measures"] else None
-        result = "" if first is None else f"{first['label'] or first['name']} " + measured(
-            first["value"], first["interval"], first["percent"]
-        )
+        result = "" if first is None else f"{first.get('label') or first['name']} {_value(first)}"
         took = "" if r["seconds"] is None else duration(r["seconds"])
-        rows.append([r["name"], r["outcome"], result, took, (r["created"] or "")[:16].replace("T", " ")])
-    table("", ["run", "outcome", "test (95 % interval)", "time", "started (UTC)"], rows, numeric=(3,))
+        rows.append([r["name"], r["outcome"], result, took, str(r["created"] or "")[:16].replace("T", " ")])
+    table(["run", "outcome", "test", "time", "started (UTC)"], rows)
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:
-    about: Mapping[str, Any] = folder.read("run.json") if folder.has("run.json") else {}
-    if not folder.has("report.json"):
-        checkpoint = folder.checkpoints / "last" / "manifest.json"
-        step = ""
-        if checkpoint.exists():
-            import json
+    """What one line says of a run; a damaged one is named as that and hides no other."""
+    entry: dict[str, Any] = {"name": folder.name, "path": str(folder.path), "outcome": "damaged", "created": None}
+    entry |= {"seconds": None, "measures": []}
+    try:
+        if folder.has("run.json"):
+            entry["created"] = folder.read("run.json").get("created")
+        if folder.has("report.json"):
+            facts = folder.read("report.json")
+            entry |= {"outcome": facts["outcome"], "seconds": facts["seconds"], "measures": list(facts["measures"])}
+        elif folder.busy:
+            entry["outcome"] = "training now"
+        else:
+            entry["outcome"] = f"unfinished{_step(folder)}"
+    except (SondeError, KeyError, TypeError):
+        pass
+    return entry
 
-            step = f" at step {json.loads(checkpoint.read_text())['about'].get('step')}"
-        outcome = f"unfinished{step}"
-        return _entry(folder, outcome, about.get("created"), None, ())
-    facts = folder.read("report.json")
-    return _entry(folder, facts["outcome"], facts["created"], facts["seconds"], facts["measures"])
+
+def _step(folder: RunFolder) -> str:
+    try:
+        manifest = (folder.checkpoints / "last" / "manifest.json").read_text(encoding="utf-8")
+        return f" at step {int(json_.loads(manifest)['about']['step']):,}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
-def _entry(folder: RunFolder, outcome: str, created: Any, seconds: Any, measures: Sequence[Any]) -> dict[str, Any]:
-    return {
-        "name": folder.name,
-        "path": str(folder.path),
-        "outcome": outcome,
-        "created": created,
-        "seconds": seconds,
-        "measures": list(measures),
-    }
+def _value(measure: Mapping[str, Any]) -> str:
+    return measured(measure["value"], None, bool(measure.get("percent")))
 
 
 def compare(names: Sequence[str], root: Path, json: bool) -> None:
     """Measures side by side, whether their intervals overlap, and the entries in which the recipes differ."""
     if len(names) < 2:
-        raise SondeError("compare needs two runs or more", "give their names: sonde compare first second")
+        raise Misused("compare needs two runs or more", "give their names: sonde compare first second")
     folders = [RunFolder.find(n, root) for n in names]
     facts = [f.read("report.json") for f in folders]
-    data = [f["data"]["fingerprint"] for f in facts]
+    same_data = len({f["data"]["fingerprint"] for f in facts}) == 1
     recipes = [_flat(f.read("recipe.json")) for f in folders]
-    paths = sorted({k for r in recipes for k in r})
+    paths = list(dict.fromkeys(k for r in recipes for k in r))
     different = {p: [r.get(p) for r in recipes] for p in paths if len({str(r.get(p)) for r in recipes}) > 1}
-    shared = [m["name"] for m in facts[0]["measures"] if all(m["name"] in {x["name"] for x in f["measures"]} for f in facts)]
-    rows: list[list[str]] = []
-    for name in shared:
-        found = [next(m for m in f["measures"] if m["name"] == name) for f in facts]
-        cells = [measured(m["value"], m["interval"], m["percent"]) for m in found]
-        rows.append([found[0]["label"] or name, *cells, _verdict(found, [f.name for f in folders])])
+    measures = []
+    for name in [m["name"] for m in facts[0]["measures"]]:
+        found = [m for f in facts for m in f["measures"] if m["name"] == name]
+        if len(found) == len(facts):
+            measures.append((name, found, _verdict(found, [f.name for f in folders]) if same_data else ""))
     if json:
-        emit_json({"runs": names, "same_data": len(set(data)) == 1, "measures": rows, "recipes": different})
+        emit_json(
+            {
+                "runs": [f.name for f in folders],
+                "same_data": same_data,
+                "measures": [{"name": n, "values": found, "verdict": verdict} for n, found, verdict in measures],
+                "recipes": different,
+            }
+        )
         return
-    if len(set(data)) > 1:
+    if not same_data:
         say("these runs were measured on different data: their numbers do not compare")
-    table("", ["test", *(f.name for f in folders), ""], rows, numeric=range(1, len(folders) + 1))
+    rows: list[list[str]] = []
+    for name, found, verdict in measures:
+        for i, (folder, m) in enumerate(zip(folders, found, strict=True)):
+            label = "" if i else m.get("label") or name
+            percent = bool(m.get("percent"))
+            last = i == len(folders) - 1
+            rows.append([label, folder.name, _value(m), interval(m["interval"], percent), verdict if last else ""])
+    table(["test", "run", "value", "95 % interval", ""], rows, numeric=(2, 3))
     if different:
         print()
-        shown = [[p, *("—" if v is None else v for v in values)] for p, values in different.items()]
-        table("where the recipes differ", ["entry", *(f.name for f in folders)], shown)
+        cells = [[p, *("—" if v is None else v for v in values)] for p, values in different.items()]
+        table(["where the recipes differ", *(f.name for f in folders)], cells)
 
 
-def _verdict(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    if any(m["interval"] is None for m in found) or found[0]["better"] == "neither":
+def _verdict(found: Sequence[Any], names: Sequence[str]) -> str:
+    """Which run is better, where their intervals are apart."""
+    if any(m["interval"] is None for m in found) or found[0]["better"] not in ("higher", "lower"):
         return ""
-    low = max(m["interval"][0] for m in found)
-    high = min(m["interval"][1] for m in found)
-    if low <= high:
-        return "intervals overlap"
-    pick = max if found[0]["better"] == "higher" else min
-    best = pick(range(len(found)), key=lambda i: found[i]["value"])
-    return f"{names[best]} is better"
+    order = sorted(range(len(found)), key=lambda i: found[i]["value"], reverse=found[0]["better"] == "higher")
+    best, rest = found[order[0]], [found[i] for i in order[1:]]
+    overlap = any(
+        max(best["interval"][0], m["interval"][0]) <= min(best["interval"][1], m["interval"][1]) for m in rest
+    )
+    return "intervals overlap" if overlap else f"{names[order[0]]} is better"
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping):
         return {k2: v2 for k, v in value.items() for k2, v2 in _flat(v, f"{path}.{k}" if path else str(k)).items()}
     if isinstance(value, list) and any(isinstance(v, Mapping | list) for v in value):
-        names = [squash(str(v["build"]).partition(":")[2]) if isinstance(v, Mapping) and "build" in v else str(i) for i, v in enumerate(value)]
-        return {k2: v2 for n, v in zip(names, value, strict=True) for k2, v2 in _flat(v, f"{path}.{n}").items()}
+        return {k: v for i, item in enumerate(value) for k, v in _flat(item, f"{path}.{_item(i, item)}").items()}
     return {path: value}
+
+
+def _item(position: int, item: Any) -> str:
+    """What `--set` calls an item of a list."""
+    built = isinstance(item, Mapping) and "build" in item
+    return squash(str(item["build"]).partition(":")[2]) if built else str(position)
 
 
 def data(given: Mapping[str, Any]) -> None:
@@ -114,34 +138,48 @@ def data(given: Mapping[str, Any]) -> None:
     if given["data"] is None:
         sets = readers.names()
         if given["json"]:
-            emit_json([{"name": s.name, "about": s.description, "source": s.source, "licence": s.licence} for s in sets])
+            emit_json(
+                [{"name": s.name, "about": s.description, "source": s.source, "licence": s.licence} for s in sets]
+            )
         else:
-            table("", ["name", "what", "licence"], [[s.name, s.description, s.licence] for s in sets])
+            definitions([(s.name, s.description, s.licence) for s in sets])
         return
     from sonde.cli.training import data_options
+    from sonde.data import BadData
     from sonde.training import opened
 
-    dataset = opened(given["data"], **data_options({**given, "test": None, "val": None, "seed": 0}))
+    try:
+        dataset = opened(given["data"], **data_options(given))
+    except BadData as error:
+        if not error.found or given["json"]:
+            raise
+        for problem in error.found:  # every one, which the message of an error cannot hold
+            print(shown(f"{problem.where}: {problem.reason}", 400))
+        count = f"{len(error.found):,} problem{'s' if len(error.found) > 1 else ''}"
+        raise SondeError(f"{given['data']} has {count}", error.remedy) from None
     splits = {k: len(v) for k, v in dataset.splits.items()}
     if given["json"]:
         about = {"name": dataset.name, "task": dataset.task, "splits": splits, "classes": dataset.classes}
         emit_json({**about, "notes": dataset.notes, "fingerprint": dataset.fingerprint})
         return
-    print(f"{dataset.name}: {dataset.task}, {len(dataset):,} rows ({', '.join(f'{k} {n:,}' for k, n in splits.items())})")
+    sizes = ", ".join(f"{k} {n:,}" for k, n in splits.items())
+    print(shown(f"{dataset.name}: {dataset.task}, {len(dataset):,} rows ({sizes})", 400))
     if dataset.classes:
-        print(f"{len(dataset.classes)} classes: {', '.join(dataset.classes[:20])}{' ...' if len(dataset.classes) > 20 else ''}")
+        names = [shown(c, 40) for c in dataset.classes[:20]]
+        print(f"{len(dataset.classes)} classes: {', '.join(names)}{', ...' if len(dataset.classes) > 20 else ''}")
     for note in dataset.notes:
-        print(f"· {note}")
+        print(shown(f"· {note}", 400))
 
 
 def entries(part: str, json: bool) -> None:
-    """The constructors of a part of the package, with their options and what they do."""
-    found = catalogue(part)
+    """The constructors of a part of the package that a command can name, with their options and what they do."""
+    found = [e for e in catalogue(part) if e.typed]
     if json:
         emit_json([{"name": e.name, "options": e.signature, "summary": e.summary} for e in found])
         return
-    shown = [[e.name, e.summary, e.signature] for e in found if not getattr(e.make, "writes", False)]
-    table("", ["name", "what it does", "options"], shown)
+    definitions([(e.name, e.summary, e.choices) for e in found])
+    example = {"nets": "--net 'mlp(widths=(64, 64))'", "methods": "--with 'mixup(alpha=0.2)'"}[part]
+    say(f"\nuse one: sonde train DATA {example}")
 
 
 def recipes(json: bool) -> None:
@@ -150,5 +188,7 @@ def recipes(json: bool) -> None:
     if json:
         emit_json([{"name": e.name, "summary": e.summary} for e in found])
         return
-    table("", ["name", "what it shows"], [[e.name, e.summary] for e in found])
-    print("\ntrain one: sonde train --recipe NAME; any run's recipe.json is a recipe too")
+    definitions([(e.name, e.summary, "") for e in found])
+    if not found:
+        say("the package has no recipes of published results yet")
+    say("any run's recipe can be trained again: sonde train --recipe runs/NAME")

@@ -1,31 +1,32 @@
-"""`sonde train` and `sonde resume`: options to wishes, and the result as a person reads it."""
+"""`sonde train` and `sonde resume`: options to a recipe, and the result as a person reads it."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sonde.cli.text import duration, emit_json, measured, say, table
-from sonde.core import Engine, Recipe, SondeError, rank_and_world
+from sonde.changes import check_numbers, check_whole, over
+from sonde.cli.text import duration, emit_json, interval, measured, say, table
+from sonde.cli.words import Misused, spoken
+from sonde.core import Build, Engine, Method, Recipe, SondeError, rank_and_world
 from sonde.names import apply_settings, parse, read_value
-from sonde.recipes.defaults import Wishes, for_data
+from sonde.recipes.defaults import Wishes, decided_by, for_data
 from sonde.runs import RunFolder
-from sonde.training import Trained, opened, rebuild, recipe_from_file
+from sonde.training import Trained, join_processes, opened, rebuild, recipe_from_file
 from sonde.training import resume as continue_run
 from sonde.training import train as train_run
 
 TIME_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+NUMBERS = ("epochs", "steps", "batch_size", "lr", "weight_decay", "patience", "microbatch", "seed")
 
 
 def command(given: Mapping[str, Any], words: Sequence[str]) -> None:
     """Run `sonde train` with the options `given`, typed as `words`."""
-    given = {**given, "words": list(words)}
-    typed = "sonde " + shlex.join(_shared(w) for w in words if w not in ("--resume", "--debug"))
-    if given["resume"] and (folder := unfinished(given["output_dir"], typed)):
-        resume(str(folder.path), given["output_dir"], given["json"], given["quiet"])
+    typed, numbers = spoken(words), _numbers(given)
+    join_processes()
+    if given["resume"] and _resumed(given, typed):
         return
     own_recipe = _recipe(given["recipe"]) if given["recipe"] else None
     dataset = _data(given, own_recipe)
@@ -33,7 +34,7 @@ def command(given: Mapping[str, Any], words: Sequence[str]) -> None:
     if not quiet:
         for note in dataset.notes:
             say(f"· {note}")
-    resolved = resolve(given, own_recipe, dataset)
+    resolved = resolve(given, numbers, own_recipe, dataset)
     if given["dry_run"]:
         emit_json(resolved.to_data())
         return
@@ -41,6 +42,7 @@ def command(given: Mapping[str, Any], words: Sequence[str]) -> None:
         say(_plan(resolved, dataset))
     trained = _watched(
         quiet,
+        len(resolved.stages),
         lambda watchers: train_run(
             dataset,
             recipe=resolved,
@@ -59,82 +61,99 @@ def resume(run: str, output_dir: Path, json: bool, quiet: bool) -> None:
     folder = RunFolder.find(run, output_dir)
     if folder.has("report.json"):
         raise SondeError(f"run {folder.name} is finished", "train again under another --name to change it")
-    show(_watched(quiet, lambda watchers: continue_run(folder, observers=watchers)), json)
+    stages = len(folder.read("recipe.json").get("stages", ()))
+    join_processes()
+    quiet = quiet or rank_and_world()[0] > 0
+    show(_watched(quiet, stages, lambda watchers: continue_run(folder, observers=watchers)), json)
 
 
-def _watched(quiet: bool, job: Any) -> Trained:
+def _resumed(given: Mapping[str, Any], typed: str) -> bool:
+    """Go on with the latest run of this same command, if there is one; whether that was all there was to do."""
+    root = given["output_dir"]
+    same = [f for f in RunFolder.all(root) if f.has("run.json") and f.read("run.json").get("command") == typed]
+    if not same:
+        if not given["quiet"]:
+            say("· no run of this command to go on with: starting one")
+        return False
+    if same[-1].has("report.json"):
+        raise SondeError(f"run {same[-1].name} of this command is finished", "leave --resume out to train another")
+    if not given["quiet"]:
+        say(f"· going on with run {same[-1].name}")
+    resume(str(same[-1].path), root, given["json"], given["quiet"])
+    return True
+
+
+def _watched(quiet: bool, stages: int, job: Callable[[Sequence[Method]], Trained]) -> Trained:
+    if quiet:
+        return job(())
     from sonde.cli.progress import Progress
 
-    if quiet:
-        trained: Trained = job(())
-        return trained
-    progress = Progress()
+    progress = Progress(stages)
     try:
-        trained = job((progress,))
-        return trained
+        return job((progress,))
     finally:
         progress.close()
 
 
 # ---------------------------------------------------------------- options to a recipe
-def resolve(given: Mapping[str, Any], own_recipe: Recipe | None, dataset: Any) -> Recipe:
+def resolve(given: Mapping[str, Any], numbers: dict[str, Any], own_recipe: Recipe | None, dataset: Any) -> Recipe:
     """The recipe that the options describe: a file's or the default for the data, and then every option on top."""
-    from sonde.recipes.defaults import decided_by
-
     known = decided_by(dataset)
-    wishes = Wishes(
-        net=None if given["net"] is None else parse("nets", given["net"], known),
-        methods=[parse("methods", text, known) for text in given["with_"]],
-        epochs=given["epochs"],
-        steps=given["steps"],
-        seconds=None if given["time"] is None else seconds(given["time"]),
-        batch_size=given["batch_size"],
-        lr=given["lr"],
-        weight_decay=given["weight_decay"],
-        patience=given["patience"],
-        microbatch=given["microbatch"],
-        seed=given["seed"],
-        engine=Engine(given["device"], given["precision"], given["compile_"], given["parallel"]),
-    )
-    recipe = for_data(dataset, wishes, rebuild(dataset)) if own_recipe is None else _over(own_recipe, wishes, given)
+    try:
+        net = None if given["net"] is None else parse("nets", given["net"], known)
+        methods = [parse("methods", text, known) for text in given["with_"]]
+        recipe = _asked(given, {**numbers, "net": net, "methods": methods}, own_recipe, dataset)
+        if settings := _settings(given["set_"]):
+            recipe = Recipe.from_data(apply_settings(recipe.to_data(), settings))
+        return check_whole(recipe)
+    except SondeError as error:
+        if error.code != 1:
+            raise
+        raise Misused(error.cause, error.remedy) from None
+
+
+def _asked(given: Mapping[str, Any], wanted: dict[str, Any], own_recipe: Recipe | None, dataset: Any) -> Recipe:
+    asked = {k: given[k] for k in ("device", "precision", "parallel") if given[k] is not None}
+    asked |= {"compile": True} if given["compile_"] else {}
+    if own_recipe is None:
+        wanted = {k: v for k, v in wanted.items() if v is not None}
+        return for_data(dataset, Wishes(**wanted, engine=Engine(**asked)), rebuild(dataset))
+    data: Build[Any] | None = None
+    if given["data"] is not None or data_options(given):
+        data = rebuild(dataset)
+        own_recipe = own_recipe.changed(name=dataset.name)
+    engine = None
+    if asked:
+        own = own_recipe.engine
+        kept = {"device": own.device, "precision": own.precision, "compile": own.compile, "parallel": own.parallel}
+        engine = Engine(**{**kept, **asked})
+    return over(own_recipe, data=data, engine=engine, **wanted)
+
+
+def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {name: given[name] for name in NUMBERS}
+    numbers["seconds"] = None if given["time"] is None else seconds(given["time"])
+    try:
+        check_numbers(**numbers)
+    except SondeError as error:
+        raise Misused(f"--{error.cause.replace('_', '-')}", error.remedy) from None
+    return numbers
+
+
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
     settings = {}
-    for text in given["set_"]:
+    for text in texts:
         path, equals, value = text.partition("=")
         if not equals:
-            raise SondeError(f"--set {text!r} has no value", "write PATH=VALUE, e.g. methods.ema.decay=0.99")
+            raise Misused(f"--set {text!r} has no value", "write PATH=VALUE, e.g. methods.ema.decay=0.99")
         settings[path.strip()] = read_value(value)
-    return Recipe.from_data(apply_settings(recipe.to_data(), settings)) if settings else recipe
-
-
-def _over(recipe: Recipe, wishes: Wishes, given: Mapping[str, Any]) -> Recipe:
-    """A recipe from a file, with the options that were given beside it."""
-    from sonde.core import Budget, Stage
-    from sonde.recipes.defaults import with_methods
-
-    if wishes.net is not None:
-        recipe = recipe.changed(objective=recipe.objective.with_arguments(net=wishes.net))
-    if wishes.methods:
-        recipe = recipe.changed(methods=tuple(with_methods(recipe.methods, wishes.methods)))
-    limits = {k: v for k in ("steps", "epochs", "seconds") if (v := getattr(wishes, k)) is not None}
-    stages = recipe.stages
-    if limits:
-        stages = tuple(Stage(source=s.source, budget=Budget(**limits)) for s in stages)
-    if wishes.batch_size is not None:
-        stages = tuple(
-            Stage(source=s.source.with_arguments(batch_size=wishes.batch_size), budget=s.budget) for s in stages
-        )
-    recipe = recipe.changed(stages=stages)
-    if any(f in given["words"] for f in ("--device", "--precision", "--compile", "--parallel")):
-        recipe = recipe.changed(engine=wishes.engine)
-    unheard = [f for f in ("--lr", "--weight-decay", "--patience", "--microbatch") if f in given["words"]]
-    if unheard:
-        raise SondeError(f"{unheard[0]} does not apply to a recipe from a file", "use --set, e.g. methods.adamw.lr=1e-3")
-    return recipe if "--seed" not in given["words"] else recipe.changed(seed=wishes.seed)
+    return settings
 
 
 def _recipe(name: str) -> Recipe:
-    if Path(name).exists() or name.endswith(".json") or "/" in name:
-        return recipe_from_file(Path(name))
+    path = Path(name).expanduser()
+    if path.exists() or path.suffix or "/" in name:
+        return recipe_from_file(path)
     from sonde.names import find
 
     made: Recipe = find("recipes", name).make()
@@ -142,21 +161,27 @@ def _recipe(name: str) -> Recipe:
 
 
 def _data(given: Mapping[str, Any], recipe: Recipe | None) -> Any:
-    if given["data"] is None:
-        if recipe is None or recipe.data is None:
-            raise SondeError("there is nothing to train on", "give a folder, a file or a name, e.g. sonde train digits")
-        return recipe.data()
-    return opened(given["data"], **data_options(given))
+    options = data_options(given)
+    if given["data"] is not None:
+        return opened(given["data"], **options)
+    if recipe is None:
+        raise Misused("there is nothing to train on", "give a folder, a file or a name: sonde train digits")
+    if recipe.data is None:
+        raise Misused("the recipe does not say where its data is", "give the data too: sonde train DATA --recipe FILE")
+    # A recipe from elsewhere does not decide whether this machine asks the network for anything.
+    build = Build(recipe.data.make, **{k: v for k, v in recipe.data.arguments.items() if k != "download"})
+    try:
+        return build.with_arguments(**options)()
+    except TypeError as error:
+        raise Misused(f"the recipe's data cannot be read so: {error}", "leave that option out") from None
 
 
 def data_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that say how to read the data, as `sonde.data.open` takes them."""
     options: dict[str, Any] = {}
-    for name in ("task", "encoding", "size", "test", "val"):
+    for name in ("task", "encoding", "size", "test", "val", "seed"):
         if given.get(name) is not None:
             options[name] = given[name]
-    if given.get("seed"):
-        options["seed"] = given["seed"]
     if given["target"]:
         targets = [t.strip() for t in given["target"].split(",")]
         options["target"] = targets[0] if len(targets) == 1 else targets
@@ -165,8 +190,10 @@ def data_options(given: Mapping[str, Any]) -> dict[str, Any]:
     if given["kind"]:
         pairs = [k.partition("=") for k in given["kind"]]
         if bad := [name for name, equals, _ in pairs if not equals]:
-            raise SondeError(f"--kind {bad[0]!r} has no kind", "write COLUMN=KIND, e.g. zip=categorical")
+            raise Misused(f"--kind {bad[0]!r} has no kind", "write COLUMN=KIND, e.g. zip=categorical")
         options["kinds"] = {name.strip(): kind.strip() for name, _, kind in pairs}
+    if given["on_bad"] not in ("fail", "skip"):
+        raise Misused(f"--on-bad {given['on_bad']!r} is not known", "choose fail or skip")
     if given["on_bad"] != "fail":
         options["on_bad"] = given["on_bad"]
     if given["download"]:
@@ -182,22 +209,8 @@ def seconds(text: str) -> float:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", text)
     if not found or float(found[1]) == 0:
-        raise SondeError(f"--time {text!r} is not a time", "write e.g. 90s, 10m or 2h")
+        raise Misused(f"--time {text!r} is not a time", "write e.g. 90s, 10m or 2h")
     return float(found[1]) * TIME_UNITS[found[2] or ""]
-
-
-def unfinished(root: Path, typed: str) -> RunFolder | None:
-    """The latest run of the same command that has not finished."""
-    for folder in reversed(RunFolder.all(root)):
-        if not folder.has("report.json") and folder.has("run.json") and folder.read("run.json").get("command") == typed:
-            return folder
-    return None
-
-
-def _shared(word: str) -> str:
-    """A word of the command as others may read it: the home folder is nobody's business."""
-    home = str(Path.home())
-    return "~" + word[len(home) :] if home != "/" and word.startswith(home + "/") else word
 
 
 # ---------------------------------------------------------------- what a person reads
@@ -206,10 +219,18 @@ def _plan(recipe: Recipe, dataset: Any) -> str:
 
     sizes = ", ".join(f"{len(v):,} {k}" for k, v in dataset.splits.items())
     net = recipe.objective.arguments.get("net")
-    names = ", ".join(describe_build(m) for m in recipe.methods)
-    budget = recipe.stages[-1].budget
-    limits = [f"{v:g} {k}" for k in ("epochs", "steps", "seconds") if (v := getattr(budget, k)) is not None]
-    return f"· {sizes} rows\n· net {describe_build(net)}\n· methods {names}\n· for {' or '.join(limits)}"
+    lines = [f"{sizes} rows", f"net {describe_build(net)}"]
+    lines.append(f"methods {', '.join(describe_build(m) for m in recipe.methods)}")
+    lines.extend(f"for {_limits(stage.budget)}" for stage in recipe.stages)
+    return "\n".join(f"· {line}" for line in lines)
+
+
+def _limits(budget: Any) -> str:
+    found = []
+    for name in ("epochs", "steps", "seconds"):
+        if (value := getattr(budget, name)) is not None:
+            found.append(f"{value:,g} {name if value != 1 else name[:-1]}")
+    return " or ".join(found) + (", whichever is first" if len(found) > 1 else "")
 
 
 def show(trained: Trained, json: bool) -> None:
@@ -226,28 +247,37 @@ def show(trained: Trained, json: bool) -> None:
                 "steps": facts.step,
                 "seconds": round(facts.seconds, 2),
                 "measures": [_as_data(m) for m in facts.measures],
-                "baselines": [{"name": b.name, "measures": [_as_data(m) for m in b.scores]} for b in facts.baselines],
+                "baselines": [
+                    {"name": b.name, "verdict": b.verdict, "measures": [_as_data(m) for m in b.scores]}
+                    for b in facts.baselines
+                ],
                 "report": str(folder.report),
+                "model": str(folder.model),
             }
         )
         return
     shown = [m for m in facts.measures if m.split == "test"]
-    headers = ["test", facts.model.name, *(b.name for b in facts.baselines)]
-    rows = []
-    for m in shown:
-        others = [next((s for s in b.scores if s.name == m.name), None) for b in facts.baselines]
-        cells = ["—" if s is None else measured(s.value, None, s.percent) for s in others]
-        rows.append([m.label or m.name, measured(m.value, m.interval, m.percent), *cells])
     print(facts.verdict)
     print()
-    table("", headers, rows, numeric=range(1, len(headers)))
+    rows = [
+        [m.label or m.name, measured(m.value, None, m.percent), interval(m.interval, m.percent), f"{m.n:,}"]
+        for m in shown
+    ]
+    table(["test", facts.model.name, "95 % interval", "rows"], rows, numeric=(1, 2, 3))
+    if facts.baselines:
+        print()
+        first = shown[0]
+        rows = []
+        for b in facts.baselines:
+            score = next((s for s in b.scores if s.name == first.name), None)
+            rows.append([b.name, "—" if score is None else measured(score.value, None, score.percent), b.verdict])
+        table(["beside it", first.label or first.name, ""], rows, numeric=(1,))
     print()
-    for b in facts.baselines:
-        if b.verdict:
-            print(f"{b.name}: {b.verdict}")
     print(f"trained in {duration(facts.seconds)}, {facts.step:,} steps, {facts.outcome}")
     print(f"report  {folder.report}")
-    print(f"model   {folder.model}    sonde predict {folder.name} INPUT")
+    print(f"model   {folder.model}")
+    where = folder.name if folder.path.parent == Path("runs") else folder.path
+    print(f"use it  sonde predict {where} INPUT")
 
 
 def _as_data(score: Any) -> dict[str, Any]:
@@ -260,4 +290,3 @@ def _as_data(score: Any) -> dict[str, Any]:
         "better": score.better,
         "split": score.split,
     }
-

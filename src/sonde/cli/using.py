@@ -9,48 +9,54 @@ from pathlib import Path
 from typing import Any
 
 from sonde.bundle import Bundle
-from sonde.cli.text import emit_json, measured, say, table
+from sonde.cli.text import emit_json, interval, measured, say, table
+from sonde.cli.words import Misused
 from sonde.core import Recipe, SondeError
-from sonde.results import SHARES, measure, predictions
+from sonde.core.state import disk_error
+from sonde.results import SHARES, label_of, measure, predictions
 from sonde.runs import RunFolder
-from sonde.training import opened
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def predict(run: str, inputs: str, out: Path | None, output_dir: Path, json: bool) -> None:
     """Answer for the rows or images at `inputs`."""
-    bundle = Bundle.load(RunFolder.find(run, output_dir).model)
-    names, raw = _inputs(bundle, inputs)
-    values = bundle.raw(raw)
-    columns = [f"p({c})" for c in bundle.classes] or list(bundle.schema.outputs)
-    answers = bundle.schema.decode(values) if bundle.classes else [None] * len(values)
-    rows = [
-        {"name": n, **({"answer": _answer(a)} if bundle.classes else {}), **dict(zip(columns, v, strict=True))}
-        for n, a, v in zip(names, answers, values.tolist(), strict=True)
-    ]
-    if json:
-        emit_json(rows)
-        return
     if out is not None and out.exists():
         raise SondeError(f"{out} is there already", "give another --out; nothing is overwritten")
-    file = sys.stdout if out is None else open(out, "w", encoding="utf-8", newline="")
-    try:
-        writer = csv.writer(file)
-        writer.writerow(map(_cell, rows[0]))
-        writer.writerows([_cell(v) for v in row.values()] for row in rows)
-    finally:
-        if out is not None:
-            file.close()
-            say(f"{len(rows):,} answers in {out}")
-
-
-def _inputs(bundle: Bundle, inputs: str) -> tuple[Sequence[str], Any]:
-    path = Path(inputs)
+    bundle = _bundle(RunFolder.find(run, output_dir))
+    path = Path(inputs).expanduser()
     if not path.exists():
         raise SondeError(f"there is nothing at {inputs}", "give a file or folder like the one it was trained on")
-    x, names = bundle.schema.encode_named(path)
-    return names, x
+    raw, names = bundle.schema.encode_named(path)
+    columns, rows = answers(bundle, names, bundle.raw(raw))
+    if json:
+        emit_json([dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    if out is None:
+        _write(sys.stdout, columns, rows)
+        return
+    try:
+        with open(out, "x", encoding="utf-8", newline="") as file:
+            _write(file, columns, rows)
+    except OSError as error:
+        raise disk_error(error, f"writing {out}") from None
+    say(f"{len(rows):,} answers in {out}")
+
+
+def answers(bundle: Bundle, names: Sequence[str], values: Any) -> tuple[list[str], list[list[Any]]]:
+    """The header and a row for each input: its name, the answer in words, and every probability or value."""
+    if not bundle.classes:
+        return ["name", *bundle.schema.outputs], [[n, *v] for n, v in zip(names, values.tolist(), strict=True)]
+    columns = ["name", "answer", *(f"p({c})" for c in bundle.classes)]
+    decoded = bundle.schema.decode(values)
+    rows = [[n, _answer(a), *v] for n, a, v in zip(names, decoded, values.tolist(), strict=True)]
+    return columns, rows
+
+
+def _write(file: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(map(_cell, columns))
+    writer.writerows([_cell(v) for v in row] for row in rows)
 
 
 def _answer(answer: Any) -> str:
@@ -62,43 +68,41 @@ def _cell(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-def evaluate(run: str, data: str | None, split: str, output_dir: Path, json: bool) -> None:
+def _bundle(folder: RunFolder) -> Bundle:
+    if not folder.model.is_dir():
+        raise SondeError(f"run {folder.name} has no model yet", f"finish it: sonde resume {folder.path}")
+    return Bundle.load(folder.model)
+
+
+def evaluate(run: str, data: str | None, split: str, on_bad: str, output_dir: Path, json: bool) -> None:
     """Measure a run's model on a split of its own data, or on all rows of other data."""
+    if split not in ("train", "val", "test"):
+        raise Misused(f"there is no split {split!r}", "choose train, val or test")
     folder = RunFolder.find(run, output_dir)
-    bundle = Bundle.load(folder.model)
+    bundle = _bundle(folder)
     if data is None:
         recipe = Recipe.from_data(folder.read("recipe.json"))
         if recipe.data is None:
-            raise SondeError(f"run {folder.name} was trained on data in memory", "give the data: sonde evaluate RUN DATA")
+            raise SondeError(
+                f"run {folder.name} was trained on data in memory", "give the data: sonde evaluate RUN DATA"
+            )
         dataset = recipe.data()
-        if split not in dataset.splits or not len(dataset.splits[split]):
-            raise SondeError(f"there is no split {split!r} with rows", f"choose one of {', '.join(dataset.splits)}")
-        guess, truth = predictions(bundle, dataset, split)
+        if not len(dataset.splits[split]):
+            raise SondeError(f"the data of run {folder.name} has no {split} rows", "choose another --split")
     else:
-        x, y = _labelled(bundle, data)
-        guess, truth, split = bundle.raw(x), y, "given"
-    found = measure(bundle.task, guess, truth, bundle.classes, split=split)
+        from sonde.data import open_like
+
+        dataset, split = open_like(bundle.schema, Path(data).expanduser(), on_bad=on_bad), "test"
+        for note in dataset.notes:
+            say(f"· {note}")
+    guess, truth = predictions(bundle, dataset, split)
+    found = measure(bundle, guess, truth, split)
     if json:
         emit_json([m.to_data() for m in found])
         return
-    rows = [[m.name, measured(m.value, m.interval, m.name.rpartition("/")[2] in SHARES), f"{m.n:,}", m.source] for m in found]
-    table(f"{folder.name} on {split}", ["measure", "value (95 % interval)", "n", "source"], rows, numeric=(2,))
-
-
-def _labelled(bundle: Bundle, data: str) -> tuple[Any, Any]:
-    import torch
-
-    if bundle.schema.kind == "table":
-        frame = bundle.schema.read(data)
-        y, wrong = bundle.schema.target.encode(frame.data)
-        if wrong:
-            row, reason = wrong[0]
-            raise SondeError(f"{frame.where(row)} of {data}: {reason}", "mend it, or leave those rows out")
-        truth = torch.as_tensor(y)
-        x, _ = bundle.schema.encode_frame(frame.data)
-        return x, truth if bundle.task == "classification" else truth.float()
-    dataset = opened(data)
-    if tuple(dataset.classes) != bundle.classes:
-        raise SondeError(f"{data} has other classes than the model", f"it knows {', '.join(bundle.classes[:12])}")
-    raw = dataset.batch(torch.arange(len(dataset))).x
-    return raw, dataset.y
+    rows = []
+    for m in found:
+        percent = m.name.rpartition("/")[2] in SHARES
+        rows.append([label_of(m), measured(m.value, None, percent), interval(m.interval, percent), f"{m.n:,}"])
+    where = f"{split} rows" if data is None else f"{dataset.name}"
+    table([f"{folder.name} on {where}", "value", "95 % interval", "rows"], rows, numeric=(1, 2, 3))
