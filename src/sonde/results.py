@@ -31,7 +31,7 @@ from sonde.report.facts import (
     Series,
     Unmeasured,
 )
-from sonde.runs import RunFolder
+from sonde.runs import RunFolder, shareable
 
 if TYPE_CHECKING:
     from sonde.data import Dataset
@@ -122,7 +122,7 @@ def gather(bundle: Bundle, recipe: Recipe, data: Dataset, folder: RunFolder, out
         created=str(about["created"]),
         verdict=verdict(data, found),
         task=data.task,
-        command=str(about.get("command") or f"sonde train --recipe {folder.path / 'recipe.json'}"),
+        command=str(about.get("command") or f"sonde train --recipe {shareable(folder.path)}"),
         model=_model(bundle),
         data=data_facts(data),
         measures=scores,
@@ -155,7 +155,7 @@ def verdict(data: Dataset, measures: Sequence[Measure]) -> str:
     value = words.measured(m.value, m.unit, percent, m.interval)
     between = f" (95 % interval {words.ends(m.interval, percent)})" if m.interval else ""
     if data.task == "regression":
-        return f"Off by {value} on {m.n:,} test {kind}, as {_label(m).lower()}{between}."
+        return f"Off by {value} on {m.n:,} test {kind}, as {label_of(m).lower()}{between}."
     what = {"classification": "right", "multilabel": "with every label right"}[data.task]
     return f"{value} of {m.n:,} test {kind} {what}{between}."
 
@@ -183,13 +183,14 @@ def _outcome(run: Run, recipe: Recipe, folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _label(m: Measure) -> str:
+def label_of(m: Measure) -> str:
+    """A measure as a table names it."""
     short = m.name.rpartition("/")[2]
     return LABELS.get(short, short.replace("_", " ").capitalize())
 
 
 def _score(m: Measure) -> Score:
-    return Score.of(m, label=_label(m), percent=m.name.rpartition("/")[2] in SHARES)
+    return Score.of(m, label=label_of(m), percent=m.name.rpartition("/")[2] in SHARES)
 
 
 def _model(bundle: Bundle) -> Model:

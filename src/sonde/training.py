@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonde.changes import check_whole
 from sonde.core import Build, Method, Recipe, Run, SondeError
 from sonde.core.engine import rank_and_world, sharing
 from sonde.core.state import Corrupt
 from sonde.methods import Checkpoint, MetricsLog
-from sonde.runs import RunFolder
+from sonde.runs import RunFolder, shareable
 
 if TYPE_CHECKING:
     import torch
@@ -64,9 +67,26 @@ def opened(data: Any, **options: Any) -> Dataset:
 
     if isinstance(data, readers.Dataset):
         return data
-    if isinstance(data, str) and not Path(data).exists() and "/" not in data:
+    if isinstance(data, str) and not Path(data).exists() and not Path(data).suffix and Path(data).name == data:
+        _refuse_unnamed(data)
+        for name in options.keys() - inspect.signature(readers.load).parameters.keys():
+            raise SondeError(f"{data} is a data set of the package: {name} is not yours to choose", f"leave {name} out")
         return readers.load(data, **options)
     return readers.open(data, **options)
+
+
+def _refuse_unnamed(data: str) -> None:
+    """Raise SondeError where `data` is neither here nor the name of a data set, with what comes close."""
+    from sonde import data as readers
+    from sonde.names import did_you_mean, squash
+
+    names = [s.name for s in readers.names()]
+    if squash(data.replace(" ", "")) not in map(squash, names):
+        here = [p.name for p in Path().iterdir() if not p.name.startswith(".")]
+        raise SondeError(
+            f"there is no file or folder {data!r} here, and no data set of that name",
+            did_you_mean(data, [*names, *here]) or f"the data sets are {', '.join(names)}",
+        )
 
 
 def rebuild(dataset: Dataset) -> Build[Any] | None:
@@ -77,6 +97,8 @@ def rebuild(dataset: Dataset) -> Build[Any] | None:
     make, arguments = makes.get(str(dataset.source.get("call"))), dict(dataset.source.get("arguments") or {})
     if make is None or (make is readers.open and arguments.get("data") is None):
         return None
+    if make is readers.open:  # the run's files may be shown to others: they do not say whose folders these are
+        arguments["data"] = shareable(arguments["data"])
     return Build(make, **arguments)
 
 
@@ -109,19 +131,30 @@ def train(
     join_processes()
     dataset = opened(data, **options)
     chosen = edit(recipe or for_data(dataset, wishes or Wishes(), rebuild(dataset)))
+    check_whole(chosen)
     about = {"fingerprint": dataset.fingerprint, "command": command, "baselines": baselines}
+    if chosen.data is None and dataset.source.get("call") == "open":  # how to read the same data when it is given again
+        about["reading"] = {k: v for k, v in dict(dataset.source["arguments"]).items() if k != "data"}
+
+    surroundings = environment(chosen)
 
     def make() -> RunFolder:
         folder = RunFolder.create(Path(output_dir), name or chosen.name)
         folder.write("recipe.json", chosen.to_data())
-        folder.write("environment.json", environment(chosen))
+        folder.write("environment.json", surroundings)
         folder.write("run.json", {**about, "created": datetime.now(UTC).isoformat(timespec="seconds")})
         return folder
 
     folder = by_first(make)
-    keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
-    run = chosen.start(dataset, extra=(MetricsLog(folder.metrics), *observers, keeper))
-    return _go(run, chosen, dataset, folder)
+    with held(folder):
+        try:
+            keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
+            run = _started(chosen, dataset, (MetricsLog(folder.metrics), *observers, keeper))
+            return _go(run, chosen, dataset, folder)
+        except Exception:
+            if rank_and_world()[0] == 0 and not folder.checkpoints.exists():  # nothing was computed
+                folder.discard()
+            raise
 
 
 def resume(
@@ -140,29 +173,56 @@ def resume(
     recipe = Recipe.from_data(folder.read("recipe.json"), own)
     if data is None and recipe.data is None:
         raise SondeError(f"run {folder.name} was trained on data in memory", "pass it: sonde.resume(run, data=...)")
-    dataset = opened(data) if recipe.data is None or data is not None else recipe.data()
-    if dataset.fingerprint != folder.read("run.json").get("fingerprint"):
+    about = folder.read("run.json")
+    if recipe.data is None:
+        dataset = opened(data, **about.get("reading", {}))
+    else:
+        dataset = recipe.data() if data is None else opened(data, **_reading(recipe.data))
+    if dataset.fingerprint != about.get("fingerprint"):
         raise SondeError(
             f"the data of run {folder.name} has changed since it started, so going on would not be the same run",
             "restore the data, or train anew",
         )
-    keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
-    run = recipe.start(dataset, extra=(MetricsLog(folder.metrics), *observers, keeper))
+    with held(folder):
+        keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
+        run = _started(recipe, dataset, (MetricsLog(folder.metrics), *observers, keeper))
+        try:
+            keeper.resume(run)
+        except (ValueError, KeyError, RuntimeError) as error:
+            what = f"the checkpoint does not fit the recipe of run {folder.name}: {error}"
+            raise Corrupt(what, "train anew") from None
+        return _go(run, recipe, dataset, folder)
+
+
+def _reading(build: Build[Any]) -> dict[str, Any]:
+    """How a recipe's data is read, for the same data from elsewhere."""
+    from sonde import data as readers
+
+    return {k: v for k, v in build.arguments.items() if k != "data"} if build.make is readers.open else {}
+
+
+def _started(recipe: Recipe, dataset: Dataset, extra: tuple[Method, ...]) -> Run:
     try:
-        keeper.resume(run)
-    except ValueError as error:
-        raise Corrupt(f"the checkpoint does not fit the recipe of run {folder.name}: {error}", "train anew") from None
-    return _go(run, recipe, dataset, folder)
+        return recipe.start(dataset, extra=extra)
+    except (TypeError, ValueError) as error:  # a constructor says what it cannot take
+        raise SondeError(f"the recipe cannot be started: {error}", "change it; --dry-run shows them all") from None
 
 
 def _go(run: Run, recipe: Recipe, dataset: Dataset, folder: RunFolder) -> Trained:
     from sonde.results import conclude
 
-    with interruptible(run):
-        recipe.train(run, dataset)
-    if run.interrupted:
-        raise Interrupted(f"stopped at step {run.step}; everything is saved", f"go on with: sonde resume {folder.path}")
-    bundle, facts = conclude(run, recipe, dataset, folder)
+    again = f"go on with: sonde resume {shlex.quote(str(folder.path))}"
+    try:
+        with interruptible(run) as asked:
+            recipe.train(run, dataset)
+        if asked:
+            raise Interrupted(f"stopped at step {run.step}; everything is saved", again)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped at once, in step {run.step}; what was last saved is kept", again) from None
+    try:
+        bundle, facts = conclude(run, recipe, dataset, folder)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped while measuring; what was trained is saved", again) from None
     return Trained(folder, bundle, facts)
 
 
@@ -179,6 +239,11 @@ def join_processes() -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     atexit.register(lambda: dist.destroy_process_group() if dist.is_initialized() else None)
+
+
+def held(folder: RunFolder) -> AbstractContextManager[None]:
+    """The run's folder, held by the first process for all."""
+    return folder.held() if rank_and_world()[0] == 0 else nullcontext()
 
 
 def by_first(make: Callable[[], RunFolder]) -> RunFolder:
@@ -198,20 +263,26 @@ def by_first(make: Callable[[], RunFolder]) -> RunFolder:
 
 
 @contextmanager
-def interruptible(run: Run) -> Iterator[None]:
-    """Ctrl-C (or SIGTERM) lets the step finish and leaves the stage open, to be resumed; twice stops at once."""
+def interruptible(run: Run) -> Iterator[list[int]]:
+    """Ctrl-C (or SIGTERM) lets the step finish and leaves the stage open, to be resumed; twice stops at once.
+
+    Gives a list that holds the signals received.
+    """
+    asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
 
     def stop(number: int, frame: Any) -> None:
-        if run.interrupted:
+        asked.append(number)
+        if len(asked) > 1:
             raise KeyboardInterrupt
-        run.stop = "interrupted"
+        if run.stop is None:  # a stage that is ending already has its reason
+            run.stop = "interrupted"
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -255,6 +326,7 @@ def recipe_from_file(path: Path, own: Collection[Callable[..., Any]] = ()) -> Re
     from sonde.core.state import refuse_pickle
 
     refuse_pickle(path)
+    path = path / "recipe.json" if path.is_dir() else path
     try:
         if path.stat().st_size > 8 * 2**20:
             raise SondeError(f"{path.name} is too large to be a recipe", "give the file that --dry-run prints")
@@ -262,6 +334,8 @@ def recipe_from_file(path: Path, own: Collection[Callable[..., Any]] = ()) -> Re
         data: Mapping[str, Any] = json.loads(content)
     except FileNotFoundError:
         raise SondeError(f"there is no file {path}", "give the path of a recipe, e.g. runs/NAME/recipe.json") from None
+    except OSError as error:
+        raise SondeError(f"{path} cannot be read: {error.strerror}", "give the file that --dry-run prints") from None
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise SondeError(f"{path.name} is not JSON: {error}", "give the file that --dry-run prints") from None
     if not isinstance(data, Mapping):

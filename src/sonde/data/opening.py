@@ -121,7 +121,7 @@ def open(
         return _arrays({"train": (x, y)}, options, name or "arrays", None)
     if not isinstance(data, str | Path):
         return _table(_frame(data, options), options, name or "frame", None)
-    path = Path(data)
+    path = Path(data).expanduser()  # a run's recipe says ~ for the home folder
     try:
         return _path(path, options, name or path.name or str(path), str(data))
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from sonde import methods, nets, objectives
-from sonde.core import Budget, Build, Engine, Recipe, Stage
+from sonde.core import Budget, Build, Engine, Recipe, SondeError, Stage
 from sonde.core.method import Method
 from sonde.data.rows import Split
-from sonde.names import completed
+from sonde.names import completed, snake
 from sonde.optim.schedules import OneCycle
 
 if TYPE_CHECKING:
@@ -70,11 +71,7 @@ def for_data(data: Dataset, wishes: Wishes = Wishes(), build: Build[Any] | None 
     if data.task == "regression":
         objective = objective.with_arguments(targets=int(data.y.shape[1]))
     batch_size = wishes.batch_size or plan.batch_size
-    descend = plan.descend
-    for name, value in (("lr", wishes.lr), ("weight_decay", wishes.weight_decay)):
-        if value is not None:
-            descend = descend.with_arguments(**{name: value})
-    chosen: list[Build[Any]] = [Build(methods.FitInputs), *plan.methods, descend]
+    chosen: list[Build[Any]] = [Build(methods.FitInputs), *plan.methods, plan.descend]
     if wishes.microbatch:
         chosen.insert(0, Build(methods.Backprop, microbatch=wishes.microbatch))
     if len(data.splits["val"]):
@@ -83,7 +80,10 @@ def for_data(data: Dataset, wishes: Wishes = Wishes(), build: Build[Any] | None 
         if patience is not None:
             metric = plan.watch
             chosen.append(Build(methods.EarlyStopping, metric=metric, patience=patience))
+    elif wishes.patience is not None:
+        raise SondeError("patience needs validation rows, and there are none", "keep a share of the rows with --val")
     chosen = with_methods(chosen, [completed(b, decided_by(data)) for b in wishes.methods])
+    chosen = with_rates(chosen, lr=wishes.lr, weight_decay=wishes.weight_decay)
     given = {"steps": wishes.steps, "epochs": wishes.epochs, "seconds": wishes.seconds}
     given = {k: v for k, v in given.items() if v is not None}
     budget = Budget(**(given or {"epochs": plan.epochs}))  # type: ignore[arg-type]
@@ -113,6 +113,22 @@ def with_methods(defaults: Sequence[Build[Any]], asked: Sequence[Build[Any]]) ->
             ends = [i for i, b in enumerate(chosen) if b.make in (methods.Validate, methods.EarlyStopping)]
             chosen.insert(ends[0] if ends else len(chosen), build)
     return chosen
+
+
+def with_rates(chosen: Sequence[Build[Any]], **rates: float | None) -> list[Build[Any]]:
+    """The methods with `lr` or `weight_decay` given to the update rule, whichever it is.
+
+    Raises SondeError where the rule has no such parameter.
+    """
+    given = {k: v for k, v in rates.items() if v is not None}
+    if not given:
+        return list(chosen)
+    rule = next((b for b in chosen if _updates(b)), None)
+    for name in given:
+        if rule is None or name not in inspect.signature(rule.make).parameters:
+            which = "there is no update rule" if rule is None else f"{snake(rule.make.__name__)} has none"
+            raise SondeError(f"{name} changes nothing: {which}", "leave it out, or choose another rule: --with adamw")
+    return [b.with_arguments(**given) if b is rule else b for b in chosen]
 
 
 def _updates(build: Build[Any]) -> bool:
