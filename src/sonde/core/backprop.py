@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch import Batch
-from .engine import anywhere, average, sharing
+from .engine import anywhere, average
 from .errors import SondeError
 from .loss import Loss
 from .method import Grads, Method, Params
@@ -73,7 +73,7 @@ class Backprop(Method):
             p.grad = None
         if not self.microbatch or len(batch) <= self.microbatch:
             loss = run.loss(turn, params, batch, record)
-            if sharing():
+            if run.shared:
                 _refuse_joint(loss, "several processes", "train in one process")
             failure = self._differentiate(run, params, loss.total(denominator=batch.denominator), loss, batch, scale)
         else:
@@ -90,7 +90,7 @@ class Backprop(Method):
             if record:
                 run.recorded(turn, Loss.join(losses))
         grads = {k: g for k, p in params.items() if (g := p.grad) is not None}
-        if sharing():
+        if run.shared:
             if run.engine.parallel == "ddp" and run.call is run.objective:
                 average(grads.values(), run.objective.buffers() if record else ())
             if run.checks and anywhere(failure is not None):
@@ -103,7 +103,7 @@ class Backprop(Method):
         failure = None
         if run.checks and not math.isfinite(total.item()):
             failure = nonfinite_loss(run.step, loss, batch)
-            if not sharing():
+            if not run.shared:
                 raise failure
             # Of several processes all must stop, once they have met: the others are waiting for this gradient.
         if not total.requires_grad:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from .backprop import NonFinite
-from .engine import anywhere, of_first, sharing
+from .engine import anywhere, of_first
 from .method import Epoched, Failed, Finished, Source, Started
 from .run import Run
 
@@ -73,11 +73,11 @@ def fit(run: Run, source: Source, budget: Budget) -> Run:
                 if per_epoch is not None and run.done % per_epoch == 0:
                     run.emit(Epoched(run.done // per_epoch))
                 run.settle()
-            stop = _agreed(run)
+            stop = _agreed(run) if run.shared else run.stop
     except NonFinite as error:
         run.emit(Failed(error))
         raise
-    if sharing() and stop is None and run.interrupted:
+    if run.shared and stop is None and run.interrupted:
         run.stop = None  # asked for after all had agreed that the stage is complete
     if run.interrupted:
         run.settle(final=True)
@@ -90,10 +90,10 @@ def fit(run: Run, source: Source, budget: Budget) -> Run:
 
 def _agreed(run: Run) -> str | None:
     """Why to stop after this step. A signal reaches processes at different steps: all stop where one has heard it."""
-    if sharing() and anywhere(run.interrupted):
+    if anywhere(run.interrupted):
         run.stop = "interrupted"
         return run.stop
-    return None if sharing() and run.interrupted else run.stop
+    return None if run.interrupted else run.stop  # interrupted since the others were asked: they stop a step later
 
 
 def _foreseen(run: Run, seconds: float, limit: int | None) -> int:

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from .backprop import Backprop, all_finite, first_nonfinite, nonfinite_gradient
 from .batch import Batch
-from .engine import Engine, pick_device, placed_like, rank_and_world, rng_state, set_rng_state
+from .engine import Engine, pick_device, placed_like, rank_and_world, rng_state, set_rng_state, sharing
 from .loss import Loss
 from .method import At, Event, Grads, Method, Params, Read, Settled, Source, Stepped, defines, returned
 from .objective import Objective
@@ -58,7 +58,7 @@ class Run:
         self.updater = updater
         chains = ("batch", "loss", "grads", "project", "weights", "on")
         self._hooks = {hook: [m for m in self.methods if defines(m, hook)] for hook in chains}
-        self.sharded = self.engine.parallel == "fsdp"
+        self.shared, self.sharded = sharing(), self.engine.parallel == "fsdp"
         self.alone = len(objective.players()) == 1  # one player: no other's parameters to protect from its gradient
         self._params: dict[str, Params] = {}
         for m in [m for m in self.methods if m is not self.updater]:
@@ -174,7 +174,8 @@ class Run:
                         m.project(self, turn)
         self.step, self.done = self.step + 1, self.done + 1
         if self._hooks["on"]:
-            self.emit(Stepped(batch, {turn: self.losses[turn] for turn in turns if turn in self.losses}))
+            losses = self._losses
+            self.emit(Stepped(batch, {turn: losses[turn].detach() for turn in turns if turn in losses}))
 
     def emit(self, event: Event) -> None:
         """Tell every method that observes."""
