@@ -75,7 +75,8 @@ class Backprop(Method):
             loss = run.loss(turn, params, batch, record)
             if run.shared:
                 _refuse_joint(loss, "several processes", "train in one process")
-            failure = self._differentiate(run, params, loss.total(denominator=batch.denominator), loss, batch, scale)
+            start, seed = loss.start(batch.denominator)
+            failure = self._differentiate(run, params, start, seed, loss, batch, scale)
         else:
             parts = list(batch.parts(self.microbatch))
             losses: list[Loss] = []
@@ -85,7 +86,7 @@ class Backprop(Method):
                     _refuse_joint(loss, "microbatches", "leave Backprop(microbatch=...) out, or use a smaller batch")
                     # A penalty reads no rows: it is added once, not once a microbatch.
                     total = loss.total(*(() if i == 0 else ("example",)), denominator=part.denominator)
-                    failure = self._differentiate(run, params, total, loss, part, scale) or failure
+                    failure = self._differentiate(run, params, total, None, loss, part, scale) or failure
                     losses.append(loss.detach())
             if record:
                 run.recorded(turn, Loss.join(losses))
@@ -98,20 +99,20 @@ class Backprop(Method):
         return grads
 
     def _differentiate(
-        self, run: Run, params: Params, total: Tensor, loss: Loss, batch: Batch, scale: float
+        self, run: Run, params: Params, start: Tensor, seed: Tensor | None, loss: Loss, batch: Batch, scale: float
     ) -> NonFinite | None:
         failure = None
-        if run.checks and not math.isfinite(total.item()):
+        if run.checks and not math.isfinite((start if seed is None else start.detach().sum()).item()):
             failure = nonfinite_loss(run.step, loss, batch)
             if not run.shared:
                 raise failure
             # Of several processes all must stop, once they have met: the others are waiting for this gradient.
-        if not total.requires_grad:
+        if not start.requires_grad:
             return failure
         if scale != 1.0:
-            total = total * scale
+            start = start * scale
         # In a game, the other players' parameters must not collect this turn's gradient.
-        torch.autograd.backward(total, inputs=None if run.alone else list(params.values()))
+        torch.autograd.backward(start, seed, inputs=None if run.alone else list(params.values()))
         return failure
 
     def _without_sync(self, run: Run, last: bool) -> AbstractContextManager[Any]:

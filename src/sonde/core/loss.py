@@ -87,6 +87,19 @@ class Loss:
         device = next((t.value.device for t in self.terms.values()), None)
         return torch.zeros((), device=device)
 
+    def start(self, denominator: float | None = None) -> tuple[Tensor, Tensor | None]:
+        """Where backpropagation of the total starts: a tensor and the gradient that it is seeded with (None for 1).
+
+        A lone unweighted `example` term starts at its rows, each seeded with 1/N: the same gradient to the bit,
+        without the mean in the graph.
+        """
+        if len(self.terms) == 1:
+            (term,) = self.terms.values()
+            if term.kind == "example" and isinstance(term.weight, float) and term.weight == 1.0 and len(term.value):
+                value = term.value
+                return value, torch.full_like(value, 1.0 / (len(value) if denominator is None else denominator))
+        return self.total(denominator=denominator), None
+
     @staticmethod
     def join(parts: Sequence[Loss]) -> Loss:
         """The loss of a batch from the losses of its microbatches; penalties are those of the first."""
