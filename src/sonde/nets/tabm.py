@@ -62,7 +62,9 @@ class TabM(nn.Module):
             )
         self.columns = TableInput(numeric, cardinalities, bins)
         sections = self.columns.sections
-        scale = torch.randn(members, len(sections)).repeat_interleave(torch.tensor(sections, device="cpu"), dim=1)  # (M, D)
+        scale = torch.randn(members, len(sections)).repeat_interleave(
+            torch.tensor(sections), dim=1, output_size=sum(sections)
+        )  # (M, D)
         self.scale = nn.Parameter(scale)
         sizes = [sum(sections), *widths]
         self.hidden = nn.ModuleList(MemberLinear(a, b, members) for a, b in pairwise(sizes))
