@@ -202,4 +202,8 @@ def _constructed(build: Build[Objective], weights: Mapping[str, Tensor], folder:
     if expected != found:
         odd = sorted(set(expected.items()) ^ set(found.items()), key=str)[0][0]
         raise Corrupt(f"the weights in {folder.name} do not fit its net: {odd}", RESTORE)
+    # What is computed at construction and not stored needs real numbers, now that its size is known to be right.
+    if any(b.is_meta and k not in weights for k, b in objective.named_buffers()):
+        with torch.random.fork_rng(devices=[]):  # its first weights are thrown away: nobody's draws should move
+            objective = build()
     return objective

@@ -45,8 +45,11 @@ class Entry:
     @property
     def typed(self) -> bool:
         """Whether a person can name it on a command line: it writes no files and asks for nothing but plain values."""
-        needs = (p for p in inspect.signature(self.make).parameters.values() if p.default is p.empty)
-        return not getattr(self.make, "writes", False) and all("Callable" not in str(p.annotation) for p in needs)
+        if getattr(self.make, "writes", False):
+            return False
+        needs = [p for p in inspect.signature(self.make).parameters.values() if p.default is p.empty]
+        words = {w for p in needs if p.name not in BY_DATA for w in re.findall(r"\w+", str(p.annotation))}
+        return words <= {"int", "float", "str", "bool", "tuple", "list", "Sequence", "None", "class"}
 
     def _shown(self, without: Collection[str]) -> str:
         shown = []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sonde.core.errors import SondeError
-from sonde.core.state import disk_error
+from sonde.core.state import disk_error, refuse_pickle
 from sonde.names import did_you_mean
 
 HELD = ".held"
@@ -102,7 +102,8 @@ class RunFolder:
     @staticmethod
     def find(name: str | Path, root: Path = Path("runs")) -> RunFolder:
         """The run at a path, or called `name` under `root`."""
-        for path in (Path(name), root / name):
+        refuse_pickle(Path(name))
+        for path in (Path(name).expanduser(), root / name):
             if (path / "recipe.json").is_file() or (path / "model").is_dir():
                 return RunFolder(path)
         known = [r.name for r in RunFolder.all(root)]

@@ -47,9 +47,10 @@ def _answer(given: list[str], debug: bool) -> int:
         if debug:
             raise
         # An interruption that was asked for is no error; a remedy of several lines stays indented.
-        _say(
-            f"{'' if error.code == 130 else 'error: '}{error.cause}\n  {error.remedy.replace(chr(10), chr(10) + '  ')}"
-        )
+        from sonde.cli.words import as_typed
+
+        remedy = as_typed(error.remedy).replace("\n", "\n  ")
+        _say(f"{'' if error.code == 130 else 'error: '}{error.cause}\n  {remedy}")
         return error.code
     except Exception as error:
         from typer import Exit

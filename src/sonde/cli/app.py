@@ -32,6 +32,7 @@ from sonde.cli.options import (
     Precision,
     Quiet,
     Rate,
+    Read,
     RecipeFile,
     Resume,
     Runs,
@@ -88,6 +89,7 @@ def train(
     on_bad: OnBad = "fail",
     encoding: Encoding = None,
     size: Size = None,
+    read: Read = [],
     test: Test = None,
     val: Val = None,
     download: Download = False,
@@ -202,6 +204,7 @@ def data(
     on_bad: OnBad = "fail",
     encoding: Encoding = None,
     size: Size = None,
+    read: Read = [],
     download: Download = False,
     json: Json = False,
 ) -> None:

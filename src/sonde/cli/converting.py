@@ -55,6 +55,8 @@ def convert(file: Path, out: Path | None, json: bool) -> None:
     """Convert `file` to safetensors at `out`."""
     if not file.is_file():
         raise SondeError(f"there is no file {file}", "give a .pt, .pth, .ckpt or .bin file")
+    if not file.stat().st_size:
+        raise SondeError(f"{file} is empty", "give a file that torch.save wrote")
     target = out or file.with_suffix(".safetensors")
     if target.exists():
         raise SondeError(f"{target} is there already", "give another --out; nothing is overwritten")
@@ -100,4 +102,5 @@ def _why(file: Path, said: str) -> SondeError:
             "save its state_dict alone where it was made, and convert that",
         )
     reason = " ".join((said.strip().splitlines() or ["it ended without a word"])[-1].split())
+    reason = reason.partition(". ")[0]
     return SondeError(f"{file.name} cannot be converted: {reason[:200]}", "give a file that torch.save wrote")

@@ -151,10 +151,13 @@ def data(given: Mapping[str, Any]) -> None:
     try:
         dataset = opened(given["data"], **data_options(given))
     except BadData as error:
-        if not error.found or given["json"]:
+        if not error.found:
             raise
-        for problem in error.found:  # every one, which the message of an error cannot hold
-            print(shown(f"{problem.where}: {problem.reason}", 400))
+        if given["json"]:
+            emit_json({"problems": [{"where": p.where, "reason": p.reason} for p in error.found]})
+        else:
+            for problem in error.found:  # every one, which the message of an error cannot hold
+                print(shown(f"{problem.where}: {problem.reason}", 400))
         count = f"{len(error.found):,} problem{'s' if len(error.found) > 1 else ''}"
         raise SondeError(f"{given['data']} has {count}", error.remedy) from None
     splits = {k: len(v) for k, v in dataset.splits.items()}

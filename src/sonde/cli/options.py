@@ -40,6 +40,10 @@ Encoding = Annotated[str | None, option("--encoding", about="of a CSV file; UTF-
 Size = Annotated[
     int | None, option("--size", about="side of the square that images are brought to", of="PIXELS", under=DATA)
 ]
+Read = Annotated[
+    list[str],
+    option("--read", about="any other option of sonde.data.open: labels=labels.csv", of="OPTION=VALUE", under=DATA),
+]
 Download = Annotated[bool, option("--download", about="fetch a named data set that is not on this machine", under=DATA)]
 Runs = Annotated[Path, option("--output-dir", about="the folder that holds the runs", of="FOLDER", under=RUN)]
 Json = Annotated[bool, option("--json", about="print the result as JSON", under=RUN)]

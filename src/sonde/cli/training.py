@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sonde.data
 from sonde.changes import check_numbers, check_whole, over
 from sonde.cli.text import duration, emit_json, interval, measured, say, table
 from sonde.cli.words import Misused, spoken
 from sonde.core import Build, Engine, Method, Recipe, SondeError, rank_and_world
-from sonde.names import apply_settings, parse, read_value
+from sonde.names import apply_settings, did_you_mean, parse, read_value
 from sonde.recipes.defaults import Wishes, decided_by, for_data
 from sonde.runs import RunFolder
 from sonde.training import Trained, join_processes, opened, rebuild, recipe_from_file
 from sonde.training import resume as continue_run
 from sonde.training import train as train_run
 
+READ_BY_NAME = ("target", "sensitive", "kinds", "task", "on_bad", "size", "test", "val", "seed", "encoding", "name")
 TIME_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 NUMBERS = ("epochs", "steps", "batch_size", "lr", "weight_decay", "patience", "microbatch", "seed")
 
@@ -192,6 +195,15 @@ def data_options(given: Mapping[str, Any]) -> dict[str, Any]:
         if bad := [name for name, equals, _ in pairs if not equals]:
             raise Misused(f"--kind {bad[0]!r} has no kind", "write COLUMN=KIND, e.g. zip=categorical")
         options["kinds"] = {name.strip(): kind.strip() for name, _, kind in pairs}
+    allowed = [n for n in inspect.signature(sonde.data.open).parameters if n not in ("data", *READ_BY_NAME)]
+    for text in given["read"]:
+        name, equals, value = text.partition("=")
+        if not equals or name not in allowed:
+            raise Misused(
+                f"--read {text!r} is not OPTION=VALUE of what can be chosen",
+                did_you_mean(name, allowed) or f"the options are {', '.join(allowed)}",
+            )
+        options[name] = read_value(value) if name in ("limit", "header", "missing") else value
     if given["on_bad"] not in ("fail", "skip"):
         raise Misused(f"--on-bad {given['on_bad']!r} is not known", "choose fail or skip")
     if given["on_bad"] != "fail":

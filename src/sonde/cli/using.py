@@ -64,7 +64,9 @@ def _answer(answer: Any) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would run as a formula is quoted into plain text."""
+    """A number to the precision it has; a text that a spreadsheet would run as a formula, quoted into plain text."""
+    if isinstance(value, float):
+        return f"{value:.7g}"
     return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value
 
 

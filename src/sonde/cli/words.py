@@ -30,6 +30,9 @@ SYNONYMS = {
     "imgsz": "size",
 }
 """What the users of other tools type, and what it is here."""
+OPTIONS = ("target", "sensitive", "task", "on_bad", "encoding", "size", "test", "val", "download", "seed")
+READING = ("fit", "labels", "split", "separator", "header", "missing", "label_separator", "limit")
+"""Options of reading data: those of the command line, and those that `--read` takes."""
 YES, NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
@@ -108,6 +111,8 @@ def _assigned(word: str, key: str, value: str, options: dict[str, Any], position
         return [f"--{name}"] if value.lower() in YES else []
     if name in positional:
         return [value]
+    if key in READING and "read" in options:
+        return ["--read", word]
     if "." in key and "set" in options:
         return ["--set", word]
     if not options or Path(word).exists():
@@ -116,6 +121,25 @@ def _assigned(word: str, key: str, value: str, options: dict[str, Any], position
     raise Misused(
         f"there is no option {key!r}", f"did you mean {near[0].replace('-', '_')!r}?" if near else "see --help"
     )
+
+
+def as_typed(advice: str) -> str:
+    """Advice written for Python in the words of the command line.
+
+    >>> as_typed("pass target=, or on_bad='skip', or labels='a.csv'")
+    'pass --target, or --on-bad skip, or --read labels=a.csv'
+    """
+
+    def typed(found: re.Match[str]) -> str:
+        name, value = found[1], found[2] or found[3] or ""
+        if name in READING:
+            return f"--read {name}={value or '...'}"
+        if name not in OPTIONS:
+            return found[0]
+        name = name.replace("kinds", "kind").replace("_", "-")
+        return f"--{name} {value}".strip()
+
+    return re.sub(r"\b([a-z_]+)=(?:'([^']*)'|(\d+|\([\d, ]+\))?)(?![='])", typed, advice)
 
 
 # ---------------------------------------------------------------- as others may read it
