@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import shlex
 import signal
 import sys
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from sonde.data import Dataset
     from sonde.recipes.defaults import Wishes
     from sonde.report.facts import Facts
+
+
+DATA_FILE = re.compile(r"\.(csv|tsv|txt|parquet|npz|gz)$", re.IGNORECASE)
+"""Endings that the name of a run does without."""
 
 
 class Interrupted(SondeError):
@@ -139,7 +144,7 @@ def train(
     surroundings = environment(chosen)
 
     def make() -> RunFolder:
-        folder = RunFolder.create(Path(output_dir), name or chosen.name)
+        folder = RunFolder.create(Path(output_dir), name or DATA_FILE.sub("", chosen.name))
         folder.write("recipe.json", chosen.to_data())
         folder.write("environment.json", surroundings)
         folder.write("run.json", {**about, "created": datetime.now(UTC).isoformat(timespec="seconds")})
