@@ -14,9 +14,11 @@ from sonde.core import Batch, Run
 class Loader:
     """A DataLoader (or any re-iterable) as a source: items are `(x, y)`, `x`, a mapping with `x` and `y`, or `Batch`.
 
-    seed: of the order. Every epoch draws its order from (seed, epoch), whatever else uses the global generator, so a
-    run resumes exactly; the batches before the resumed step are drawn again and dropped, which a `Rows` source need
-    not. The loader does not say which record a row came from, so `records` is None and per-record methods refuse it.
+    seed: of the order. What every epoch draws from torch's global generator, the order and the data set's own random
+    transforms, is a function of (seed, epoch), whatever else uses that generator; so a run resumes exactly. The batches
+    before the resumed step are drawn again and dropped, which a `Rows` source need not. (A data set that draws from
+    other generators, or in workers, must seed those by itself.) The loader does not say which record a row came from,
+    so `records` is None and per-record methods refuse it.
     """
 
     def __init__(self, loader: Iterable[Any], seed: int = 0) -> None:
@@ -35,18 +37,29 @@ class Loader:
         per_epoch = self.steps_per_epoch
         first, skip = divmod(start, per_epoch) if per_epoch else (0, start)
         for epoch in count(first):
-            with torch.random.fork_rng(devices=[]):
-                # The sampler draws its seed when the first item is asked for.
-                torch.manual_seed(self.seed * 1_000_003 + epoch)
-                items = iter(self.loader)
-                item = next(items, None)
-                while skip and item is not None:
-                    item, skip = next(items, None), skip - 1
-            if item is None:
+            n = 0
+            for n, item in enumerate(self._epoch(epoch), 1):  # noqa: B007 - read after the loop
+                if skip:
+                    skip -= 1
+                else:
+                    yield _batch(item)
+            if n == 0:
                 return
-            while item is not None:
-                yield _batch(item)
-                item = next(items, None)
+
+    def _epoch(self, epoch: int) -> Iterator[Any]:
+        """The items of one pass, drawn with a state of the global generator that belongs to the pass alone."""
+        state = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch).get_state()
+        items: Iterator[Any] | None = None
+        while True:
+            with torch.random.fork_rng(devices=[]):
+                torch.set_rng_state(state)
+                items = iter(self.loader) if items is None else items
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                state = torch.get_rng_state()
+            yield item
 
 
 def _batch(item: Any) -> Batch:

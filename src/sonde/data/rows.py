@@ -42,6 +42,8 @@ class Rows:
         self.batch_size, self.seed = batch_size, seed
         if batch_size < 1 or not len(self.index):
             raise ValueError(f"needs rows and a batch size of at least 1; got {len(self.index)} rows, {batch_size}")
+        if uneven := {k: len(v) for k, v in self.whole.rows().items() if len(v) != len(self.index)}:
+            raise ValueError(f"x has {len(self.index)} rows, others do not: {uneven}")
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -92,6 +94,9 @@ class Split(Rows):
             raise ValueError(f"the data set has the splits {', '.join(data.splits)}; got {split!r}")
         self.data, self.index = data, data.splits[split]
         self.batch_size, self.seed = batch_size, seed
+        if batch_size < 1 or not len(self.index):
+            rows = f"{len(self.index)} rows in {split!r}"
+            raise ValueError(f"needs rows and a batch size of at least 1; got {rows}, {batch_size}")
 
     def take(self, index: Tensor) -> Batch:
         """The rows `index` as a batch, with their numbers as `records`."""
