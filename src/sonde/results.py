@@ -141,10 +141,7 @@ def gather(bundle: Bundle, recipe: Recipe, data: Dataset, folder: RunFolder, out
     )
 
 
-INTERVALS = (
-    "Intervals cover the true value in 95 % of repetitions with other test rows from the same source: Wilson's for "
-    "shares, the bootstrap over rows for the rest. They say nothing of another seed or another source."
-)
+INTERVALS = "Shares have Wilson's interval, the others a bootstrap over rows; the table says which."
 
 
 def verdict(data: Dataset, measures: Sequence[Measure]) -> str:
