@@ -86,6 +86,16 @@ def test_what_training_draws_does_not_move_what_a_loader_draws() -> None:
     assert equal(quiet, noisy)
 
 
+def test_every_row_and_every_epoch_is_jittered_anew() -> None:
+    x, _ = blobs(40)
+    noise = []
+    for batch in taken(SOURCES["random transforms"](), n=6):
+        nearest = torch.cdist(batch.x, x).argmin(1)
+        noise.append(batch.x - x[nearest])
+    drawn = torch.cat(noise)
+    assert len(drawn.unique(dim=0)) == len(drawn) == 80
+
+
 def test_each_epoch_has_an_order_of_its_own_and_every_row_once() -> None:
     batches = taken(shuffled(), n=6)
     epochs = [torch.cat([b.x for b in batches[i : i + 3]]) for i in (0, 3)]

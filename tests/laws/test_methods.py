@@ -58,7 +58,7 @@ EXAMPLES: dict[type[Method], Make] = {
     CutMix: lambda folder: CutMix(CLASSES),
     Descend: lambda folder: Descend(PLAIN_SGD, Cosine()),
     EMA: lambda folder: EMA(0.9),
-    EarlyStopping: lambda folder: EarlyStopping(patience=2),
+    EarlyStopping: lambda folder: EarlyStopping(patience=3, min_delta=10.0),
     Erase: lambda folder: Erase(0.9),
     FitInputs: lambda folder: FitInputs(),
     Flip: lambda folder: Flip(),
