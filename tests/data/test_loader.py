@@ -92,7 +92,7 @@ def test_every_row_and_every_epoch_is_jittered_anew() -> None:
     for batch in taken(SOURCES["random transforms"](), n=6):
         nearest = torch.cdist(batch.x, x).argmin(1)
         noise.append(batch.x - x[nearest])
-    drawn = torch.cat(noise)
+    drawn = (torch.cat(noise) * 1e4).round()  # what was added to x comes back to rounding only
     assert len(drawn.unique(dim=0)) == len(drawn) == 80
 
 
