@@ -198,6 +198,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
 def _of_every_rank(state: Tensor) -> list[Tensor]:
     if not sharing():
         return [state]
-    states = [torch.empty_like(state) for _ in range(dist.get_world_size())]
-    dist.all_gather(states, state)
-    return states
+    sent = state.to(_wire())
+    states = [torch.empty_like(sent) for _ in range(dist.get_world_size())]
+    dist.all_gather(states, sent)
+    return [s.cpu() for s in states]
