@@ -62,10 +62,25 @@ def test_statistics_equal_a_case_worked_by_hand() -> None:
 def test_numbers_are_summed_along_the_bins_they_have_passed() -> None:
     layer = TableInput(numeric=1, bins=2, widths=(3, 1))
     layer.fit_input(numbers([0.0], [1.0], [4.0]))
-    w, b = layer.weight[0], layer.bias[0]  # (B, E), (E,)
-    mean = (2 * w[0] + w[1]) / 3
-    torch.testing.assert_close(layer(numbers([3.0]))[0], w[0] + 2 / 3 * w[1] - mean + b)
-    torch.testing.assert_close(layer(numbers([0.5]))[0], 0.5 * w[0] - mean + b)
+    w, a, c = torch.randn(2, 3), layer.slope[0], layer.bias[0]  # (B, E), (E,), (E,)
+    with torch.no_grad():
+        layer.weight[0] = w
+    mean, std = 5 / 3, math.sqrt(26 / 9)
+
+    def linear(x: float) -> Tensor:
+        z = (x - mean) / std
+        return z / math.sqrt(1 + z * z / 9) * a + c
+
+    centre = (2 * w[0] + w[1]) / 3
+    torch.testing.assert_close(layer(numbers([3.0]))[0], w[0] + 2 / 3 * w[1] - centre + linear(3.0))
+    torch.testing.assert_close(layer(numbers([0.5]))[0], 0.5 * w[0] - centre + linear(0.5))
+
+
+def test_it_begins_as_a_smooth_function_of_every_column() -> None:
+    layer = TableInput(numeric=1, bins=50, widths=(1, 1))
+    layer.fit_input(numbers(*torch.randn(500, 1).tolist()))
+    out = layer(numbers(*torch.linspace(-2, 2, 99)[:, None].tolist())).squeeze(1)
+    assert (out.diff(dim=0).sign() == layer.slope.sign()[0]).all()
 
 
 def test_numbers_beyond_the_training_rows_read_as_the_outermost_ones() -> None:
@@ -80,8 +95,10 @@ def test_numbers_beyond_the_training_rows_read_as_the_outermost_ones() -> None:
 @pytest.mark.parametrize("hole", [nan, math.inf, -math.inf])
 def test_a_missing_number_reads_as_the_average_row_plus_a_learned_vector(hole: float) -> None:
     layer = TableInput(numeric=1, bins=8)
-    x = numbers([0.0], [1.0], [4.0], [7.0])
+    x = numbers([-7.0], [-1.0], [1.0], [7.0])  # about its mean the same on both sides, so the clip leaves it there
     layer.fit_input(x)
+    with torch.no_grad():
+        layer.weight.normal_()
     torch.testing.assert_close(layer(numbers([hole]))[0], layer(x).mean(0), atol=1e-6, rtol=0)
     with torch.no_grad():
         layer.missing.fill_(2.0)
@@ -153,3 +170,13 @@ def test_statistics_travel_with_the_weights() -> None:
 def test_a_table_without_columns_is_refused() -> None:
     with pytest.raises(SondeError, match="no columns to learn from"):
         TableInput(numeric=0)
+
+
+@pytest.mark.parametrize(
+    "odd", [[-3.4028235e38, 1.0, 2.0], [3e38, -3e38, 0.0], [0.0, 1e-44, 1e-40], [1e9, 1e9 + 64, 1e9]], ids=str
+)
+def test_extreme_numbers_give_finite_ones(odd: list[float]) -> None:
+    layer = TableInput(numeric=1, bins=4)
+    x = numbers(*[[v] for v in odd])
+    layer.fit_input(x)
+    assert layer(x).isfinite().all()

@@ -7,8 +7,12 @@ vector each (Guo and Berkhahn, 2016). Deliberate differences from the papers:
 - The bins' edges are quantiles not of the rows but of the distinct values, each weighing its number of rows to the
   power 1/4. For a column without ties they are the same. A column that is nearly always zero has all its quantiles at
   zero, and its few other values, often the telling ones, would share a bin or two; so they get bins of their own.
-- The encoding is centred on its mean over the training rows, so that a missing number reads as the average row does,
-  plus a vector learned for "missing".
+- The encoding is centred on its mean over the training rows, so that a missing number reads about as the average row
+  does, plus a vector learned for "missing".
+- The linear part beside the bins, which the authors' later code has too, reads the standardised column through the
+  smooth clip of RealMLP (Holzmueller, Grinsztajn and Steinwart, Better by default, 2024, appendix A), z / sqrt(1 +
+  (z/3)^2), after holding it within the training rows' range. The bins' weights begin at zero, so that a small table
+  begins, and nearly stays, with smooth functions.
 - A category never seen in training reads as the average of the column's vectors over the training rows. The papers
   leave it a vector that nothing has trained.
 
@@ -27,14 +31,15 @@ from sonde.core import SondeError
 # N rows, F numeric columns, K categorical columns, B bins, E numbers a numeric column, G numbers a categorical column
 
 TEMPER = 0.25  # power of a count; with 48 bins on Adult, out of fold, 1 costs 1.0 points of accuracy and 0 costs 0.1
-SPREAD = 0.3  # standard deviation of the first weights of a bin
+SPREAD = 0.5  # standard deviation of the first vectors, so that the columns' numbers begin of order 1
+CLIP = 3.0  # standard deviations; RealMLP's choice
 
 
 class TableInput(nn.Module):
     """Turns the numbers and codes of a row into one flat vector, in which every column has the same share throughout.
 
-        t_b = clamp((x - e_b) / (e_{b+1} - e_b), 0, 1) - mean_train(t_b)
-        numeric: sum_b t_b w_b + bias            categorical: v_code
+        t_b = clamp((x - e_b) / (e_{b+1} - e_b), 0, 1) - mean_train(t_b),    z = clip((x - mean) / std)
+        numeric: sum_b t_b w_b + z a + c            categorical: v_code
 
     numeric: F, columns of x["numeric"]. cardinalities: codes of each column of x["categorical"], 0 (missing) included.
     bins: B, the most bins a numeric column gets; fewer distinct values get one edge each. widths: E and G.
@@ -52,7 +57,9 @@ class TableInput(nn.Module):
     """
 
     edges: Tensor  # (F, B + 1), rising; a column with fewer bins repeats its last edge
-    centre: Tensor  # (F, B)
+    centre: Tensor  # (F, B) mean of the ramps
+    mean: Tensor  # (F,)
+    std: Tensor  # (F,)
     first: Tensor  # (K,) where each column's codes begin among the V of all columns
     column: Tensor  # (V,) whose code this is
     share: Tensor  # (V,) how much of the training rows has this code
@@ -68,8 +75,11 @@ class TableInput(nn.Module):
         if numeric:
             self.register_buffer("edges", torch.linspace(-3, 3, bins + 1).repeat(numeric, 1))
             self.register_buffer("centre", torch.zeros(numeric, bins))
-            self.weight = nn.Parameter(SPREAD * torch.randn(numeric, bins, e))
-            self.bias = nn.Parameter(torch.zeros(numeric, e))
+            self.register_buffer("mean", torch.zeros(numeric))
+            self.register_buffer("std", torch.ones(numeric))
+            self.weight = nn.Parameter(torch.zeros(numeric, bins, e))
+            self.slope = nn.Parameter(SPREAD * torch.randn(numeric, e))
+            self.bias = nn.Parameter(SPREAD * torch.randn(numeric, e))
             self.missing = nn.Parameter(torch.zeros(numeric, e))
         if cardinalities:
             counts = torch.tensor(self.cardinalities)
@@ -81,7 +91,7 @@ class TableInput(nn.Module):
                 "column", torch.arange(len(counts)).repeat_interleave(counts, output_size=total), persistent=False
             )
             self.register_buffer("share", share.index_fill(0, first, 0.0))
-            self.vectors = nn.Parameter(0.5 * torch.randn(total, g))
+            self.vectors = nn.Parameter(SPREAD * torch.randn(total, g))
 
     @property
     def sections(self) -> tuple[int, ...]:
@@ -90,15 +100,15 @@ class TableInput(nn.Module):
 
     @torch.no_grad()
     def fit_input(self, x: Mapping[str, Tensor]) -> None:
-        """Take the bins, their means and the shares of the categories from the training rows x."""
-        if self.numeric:
-            numbers = x["numeric"]
-            edges = [tempered_quantiles(column, self.bins) for column in numbers.T]
-            self.edges.copy_(torch.stack(edges))
-            for f in range(self.numeric):  # a column at a time: the encoding of all is B times the table
-                seen = numbers[:, f][numbers[:, f].isfinite()]
-                if len(seen):
-                    self.centre[f] = _ramps(seen[:, None], self.edges[f : f + 1]).double().mean(0)[0]
+        """Take the bins, the moments and the shares of the categories from the training rows x."""
+        for f in range(self.numeric):  # a column at a time: the encoding of all is B times the table
+            seen = x["numeric"][:, f]
+            seen = seen[seen.isfinite()]
+            self.edges[f] = tempered_quantiles(seen, self.bins)
+            if len(seen):
+                self.centre[f] = _ramps(seen[:, None], self.edges[f : f + 1]).double().mean(0)[0]
+                std, mean = torch.std_mean(seen.double(), correction=0)
+                self.mean[f], self.std[f] = mean, std if self.edges[f, -1] > self.edges[f, 0] else 1.0
         if self.cardinalities:
             counts = torch.bincount((x["categorical"] + self.first).flatten(), minlength=len(self.share))
             self.share.copy_(counts.to(torch.float64) / max(1, len(x["categorical"])))
@@ -114,8 +124,11 @@ class TableInput(nn.Module):
 
     def _numbers(self, x: Tensor) -> Tensor:
         known = x.isfinite()[..., None]  # (N, F, 1)
-        t = (_ramps(x.nan_to_num(0.0, 0.0, 0.0), self.edges) - self.centre) * known  # (N, F, B)
-        e = torch.einsum("nfb,fbe->nfe", t, self.weight) + self.bias
+        x = torch.where(known[..., 0], x, self.mean).clamp(self.edges[:, 0], self.edges[:, -1])
+        t = (_ramps(x, self.edges) - self.centre) * known  # (N, F, B)
+        z = (x / 2 - self.mean / 2) / (self.std / 2)  # as in _ramps
+        z = z / (1 + (z / CLIP).square()).sqrt()  # 0 for a missing number
+        e = torch.einsum("nfb,fbe->nfe", t, self.weight) + z[..., None] * self.slope + self.bias
         return torch.where(known, e, e + self.missing)
 
     def _categories(self, codes: Tensor) -> Tensor:
@@ -127,8 +140,9 @@ class TableInput(nn.Module):
 
 def _ramps(x: Tensor, edges: Tensor) -> Tensor:
     """How far x (N, F) has come through each bin, from 0 to 1: (N, F, B). A bin without width is never entered."""
+    x, edges = x / 2, edges / 2  # so that no difference of two finite numbers is infinite
     left, width = edges[:, :-1], edges.diff(dim=1)  # (F, B)
-    rate = torch.where(width > 0, 1 / width, 0.0)
+    rate = torch.where(width > torch.finfo(width.dtype).tiny, 1 / width, 0.0)
     return ((x[..., None] - left) * rate).clamp(0, 1)
 
 
