@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -19,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [a for a in given if a != "--debug"] or ["--help"]
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows a question mark
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _say_warning
@@ -32,10 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answer(given: list[str], debug: bool) -> int:
     try:
+        from typer.main import get_command
+
         from sonde.cli.app import app
 
-        result = app(given, standalone_mode=False, prog_name="sonde", obj=given)
-        return result if isinstance(result, int) else 0
+        command = get_command(app)
+        # Not command.main(), which answers a broken pipe and an interrupt in its own way.
+        with command.make_context("sonde", list(given), obj=given) as context:
+            command.invoke(context)
+        return 0
     except KeyboardInterrupt:
         if debug:
             raise
