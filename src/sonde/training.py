@@ -156,6 +156,8 @@ def train(
             keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
             run = _started(chosen, dataset, (MetricsLog(folder.metrics), *observers, keeper))
             return _go(run, chosen, dataset, folder)
+        except Interrupted:  # a run that can be gone on with, if only from its beginning
+            raise
         except Exception:
             if rank_and_world()[0] == 0 and not folder.checkpoints.exists():  # nothing was computed
                 folder.discard()
