@@ -13,7 +13,7 @@ import pytest
 from sonde.core import Event, Method, Run, Stepped
 from tests.cli.command import TINY, Sonde, finished, start
 
-LONG = ("train", "digits", "--time", "15s", "--name", "stopped", *TINY)
+LONG = ("train", "digits", "--time", "10s", "--name", "stopped", *TINY)
 
 
 class CtrlC(Method):
