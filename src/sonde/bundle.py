@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 MAKERS = ("sonde.nets.", "sonde.objectives.")
 SLACK = 32  # registrations (modules, buffers, parameters) for each stored tensor that no real net comes near
+LARGEST = 1_000_000  # a number in the description of a net, unless more values than that are stored
 RESTORE = "restore it from a copy, or use the folder that was saved"
 REFUSED = "do not use it; if the net is yours, pass its class: own=[...]"
 WEIGHTS, SPEC = "weights.safetensors", "bundle.json"
@@ -64,7 +65,7 @@ class Bundle:
         rows = Batch(x)
         predict: Callable[[Any], Tensor] = self.objective.predict  # type: ignore[assignment]
         with torch.no_grad():
-            parts = [predict(rows[i : i + rows_at_once].x) for i in range(0, len(rows), rows_at_once)]
+            parts = [predict(rows[i : i + rows_at_once].x) for i in range(0, max(1, len(rows)), rows_at_once)]
         return torch.cat(parts)
 
     def predict(self, inputs: Any) -> np.ndarray:
@@ -134,7 +135,8 @@ class Bundle:
             raise Corrupt(f"{folder.name}: {error.cause}", error.remedy) from None
         if task != schema.task:
             raise Corrupt(f"{folder.name} says two things of its task", "use the folder that was saved")
-        build = _read(objective_data, own, folder)
+        most = max(LARGEST, sum(v.numel() for v in weights.values()))
+        build = _read(objective_data, own, most, folder)
         objective = _constructed(build, weights, folder)
         objective.load_state_dict(weights, assign=True)
         return Bundle(objective.requires_grad_(False).eval(), build, task, schema)
@@ -145,8 +147,11 @@ class Bundle:
         return Bundle(objective, build, data.task, data.schema)
 
 
-def _read(data: Any, own: Collection[Callable[..., Any]], folder: Path) -> Build[Objective]:
-    """What builds the objective: it may name only nets and objectives of the package, nothing that reads or fetches."""
+def _read(data: Any, own: Collection[Callable[..., Any]], most: int, folder: Path) -> Build[Objective]:
+    """What builds the objective: it may name only nets and objectives of the package, nothing that reads or fetches.
+
+    most: the largest number in the description of a net of the package; what is larger can only be a claim.
+    """
     mine = {f"{make.__module__}:{make.__qualname__}" for make in own}
     todo = [data]
     while todo:
@@ -158,6 +163,8 @@ def _read(data: Any, own: Collection[Callable[..., Any]], folder: Path) -> Build
             todo.extend(value.values())
         elif isinstance(value, list):
             todo.extend(value)
+        elif isinstance(value, int | float) and not own and not abs(value) <= most:
+            raise Corrupt(f"{folder.name} describes a net larger than its weights", RESTORE)
     try:
         return Build.from_data(data, own)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
