@@ -222,7 +222,7 @@ def _go(run: Run, recipe: Recipe, dataset: Dataset, folder: RunFolder) -> Traine
     try:
         with interruptible(run) as asked:
             recipe.train(run, dataset)
-        if asked:
+        if asked or run.interrupted:
             raise Interrupted(f"stopped at step {run.step}; everything is saved", again)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at once, in step {run.step}; what was last saved is kept", again) from None
