@@ -10,7 +10,7 @@ from typing import Any
 
 import sonde.data
 from sonde.changes import check_numbers, check_whole, over
-from sonde.cli.memory import keep_freed_memory
+from sonde.cli.process import keep_freed_memory
 from sonde.cli.text import duration, emit_json, interval, measured, say, table
 from sonde.cli.words import Misused, spoken
 from sonde.core import Build, Engine, Method, Recipe, SondeError, rank_and_world
