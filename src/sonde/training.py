@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonde.changes import check_whole
-from sonde.core import Build, Method, Recipe, Run, SondeError
+from sonde.core import Build, Event, Method, Recipe, Run, SondeError
 from sonde.core.engine import rank_and_world, sharing
 from sonde.core.state import Corrupt
 from sonde.methods import Checkpoint, MetricsLog
@@ -43,6 +43,23 @@ class Interrupted(SondeError):
     """The user stopped the run; its state is saved."""
 
     code = 130
+
+
+class Watchers(Method):
+    """Whoever watches a run, as one method without state: one may go on with a run and watch it otherwise."""
+
+    def __init__(self, observers: Sequence[Method]) -> None:
+        self.observers = observers
+
+    def setup(self, run: Run) -> None:
+        """See `Method.setup`."""
+        for observer in self.observers:
+            observer.setup(run)
+
+    def on(self, run: Run, event: Event) -> None:
+        """See `Method.on`."""
+        for observer in self.observers:
+            observer.on(run, event)
 
 
 @dataclass(frozen=True)
@@ -154,7 +171,7 @@ def train(
     with held(folder):
         try:
             keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
-            run = _started(chosen, dataset, (MetricsLog(folder.metrics), *observers, keeper))
+            run = _started(chosen, dataset, (MetricsLog(folder.metrics), Watchers(observers), keeper))
             return _go(run, chosen, dataset, folder)
         except Interrupted:  # a run that can be gone on with, if only from its beginning
             raise
@@ -192,7 +209,7 @@ def resume(
         )
     with held(folder):
         keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
-        run = _started(recipe, dataset, (MetricsLog(folder.metrics), *observers, keeper))
+        run = _started(recipe, dataset, (MetricsLog(folder.metrics), Watchers(observers), keeper))
         try:
             keeper.resume(run)
         except (ValueError, KeyError, RuntimeError) as error:
