@@ -15,7 +15,7 @@ from sonde.core import Budget, Build, Engine, Recipe, SondeError, Stage
 from sonde.core.method import Method
 from sonde.data.rows import Split
 from sonde.names import completed, snake
-from sonde.optim.schedules import Cosine, OneCycle
+from sonde.optim.schedules import Cosine
 
 if TYPE_CHECKING:
     from sonde.data import Dataset
@@ -172,12 +172,23 @@ def _power_of_two(near: float, least: int, most: int) -> int:
 
 
 def _table(data: Dataset, rows: int) -> _Plan:
+    """Few rows take smaller batches, a rate that follows their size, fewer bins, and stop when validation says so."""
     known = decided_by(data)
+    small = rows < 10_000
+    batch_size = _power_of_two(rows / 10, least=32, most=256)
+    rate = 5e-3 * math.sqrt(batch_size / 256)
+    bins = min(128, max(8, rows // 16))
     return _Plan(
-        net=Build(nets.TabM, outputs=known["outputs"], numeric=known["numeric"], cardinalities=known["cardinalities"]),
-        methods=(Build(methods.EMA, decay=0.99),),
-        descend=Build(methods.adamw, lr=2e-3, weight_decay=0.1, schedule=Build(OneCycle)),
-        batch_size=256,
-        epochs=12 if rows > 10_000 else 40,
-        patience=None,
+        net=Build(
+            nets.TabM,
+            outputs=known["outputs"],
+            numeric=known["numeric"],
+            cardinalities=known["cardinalities"],
+            bins=bins,
+        ),
+        methods=(),
+        descend=Build(methods.adamw, lr=float(f"{rate:.2g}"), weight_decay=0.1, schedule=Build(Cosine)),
+        batch_size=batch_size,
+        epochs=40 if small else 20,
+        patience=10 if small else None,
     )
