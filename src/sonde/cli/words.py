@@ -126,8 +126,8 @@ def _assigned(word: str, key: str, value: str, options: dict[str, Any], position
 def as_typed(advice: str) -> str:
     """Advice written for Python in the words of the command line.
 
-    >>> as_typed("pass target=, or on_bad='skip', or labels='a.csv'")
-    'pass --target, or --on-bad skip, or --read labels=a.csv'
+    >>> as_typed("pass target=, or on_bad='skip', or labels='a.csv', or download=True")
+    'pass --target, or --on-bad skip, or --read labels=a.csv, or --download'
     """
 
     def typed(found: re.Match[str]) -> str:
@@ -137,9 +137,9 @@ def as_typed(advice: str) -> str:
         if name not in OPTIONS:
             return found[0]
         name = name.replace("kinds", "kind").replace("_", "-")
-        return f"--{name} {value}".strip()
+        return f"--{name}" if value == "True" else f"--{name} {value}".strip()
 
-    return re.sub(r"\b([a-z_]+)=(?:'([^']*)'|(\d+|\([\d, ]+\))?)(?![='])", typed, advice)
+    return re.sub(r"\b([a-z_]+)=(?:'([^']*)'|(\d+|\([\d, ]+\)|True)?)(?![='])", typed, advice)
 
 
 # ---------------------------------------------------------------- as others may read it
