@@ -141,6 +141,14 @@ def test_shift_reaches_both_ends_and_no_further() -> None:
     assert (where % 20).unique().tolist() == [8, 9, 10, 11, 12]
 
 
+def test_shift_never_moves_further_than_asked() -> None:
+    x = torch.rand(8, 1, 8, 8)
+    assert torch.equal(apply(Shift(0.1), Batch(x)).x, x)  # a tenth of 8 pixels is less than one
+    x = torch.zeros(400, 1, 1, 100)
+    x[:, :, :, 50] = 1
+    assert apply(Shift(0.29), Batch(x)).x.flatten(1).argmax(1).aminmax() == (21, 79)
+
+
 @pytest.mark.parametrize("turns", [-1, 0, 1, 2])
 def test_rotating_by_right_angles_is_rot90(turns: int) -> None:
     x = torch.rand(3, 2, 6, 6, dtype=torch.float64)

@@ -32,7 +32,8 @@ class Shift(Method):
 
     Uncovered pixels repeat the edge, so that a white page stays white and a black one black.
 
-    most: largest shift as a fraction of each side, in [0, 0.5]; rounded to whole pixels, at least one.
+    most: largest shift as a fraction of each side, in [0, 0.5], rounded down to whole pixels: a side of fewer than
+        1 / most pixels, where one pixel would already cut strokes off, is left alone.
     Reads and returns x: (N, C, H, W). Rows stay independent: `records` is kept.
 
     >>> x = torch.tensor([[[[0.0, 0.2, 0.4]]]])
@@ -46,7 +47,7 @@ class Shift(Method):
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2: the rows, moved."""
         x = images(batch, self)
-        down, right = (max(1, round(self.most * side)) if self.most else 0 for side in x.shape[2:])
+        down, right = (int(self.most * side + 1e-6) for side in x.shape[2:])  # 1e-6: 0.29 * 100 is 28.999...
         offset = torch.stack(
             [torch.randint(-reach, reach + 1, (len(x),), device=x.device) for reach in (down, right)], dim=1
         )  # (N, 2)
