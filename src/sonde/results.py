@@ -66,7 +66,7 @@ def conclude(run: Run, recipe: Recipe, data: Dataset, folder: RunFolder) -> tupl
     """Save the bundle, measure it on the test split beside the baselines, and write report.json and report.html."""
     from sonde.report.html import render
 
-    outcome = _outcome(run, recipe, folder)
+    outcome = _outcome(run, recipe, data)
     bundle = shipped(run, recipe, data)  # every process takes part: a sharded model is gathered
     if rank_and_world()[0] == 0:
         bundle.save(folder.model)
@@ -158,12 +158,13 @@ def verdict(data: Dataset, measures: Sequence[Measure]) -> str:
 
 
 # ---------------------------------------------------------------- parts of the facts
-def _outcome(run: Run, recipe: Recipe, folder: RunFolder) -> dict[str, Any]:
+def _outcome(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Any]:
     budget = recipe.stages[-1].budget
     stopped = run.stop is not None
     timed = budget.seconds is not None and not stopped and run.elapsed >= budget.seconds
-    per_epoch = run.source.steps_per_epoch if run.source is not None else None
-    batch_size = getattr(run.source, "batch_size", None)
+    # A run that was interrupted while it was measured has no source when it goes on: nothing is left to train.
+    source = recipe.stages[-1].source(data=data) if run.source is None else run.source
+    per_epoch, batch_size = source.steps_per_epoch, getattr(source, "batch_size", None)
     marks: list[Mark] = []
     for m in run.methods:
         if isinstance(m, EarlyStopping) and m.best_step and m.kept:

@@ -96,6 +96,8 @@ def in_words(comparison: Comparison, quantity: str, percent: bool) -> str:
 
     >>> in_words(Comparison(0.021, (0.012, 0.030), 0.0001, True, 1000), "accuracy", percent=True)
     'The net is better: 2.1 points of accuracy (95 % interval 1.2 to 3.0).'
+    >>> in_words(Comparison(0.035, (0.009, 0.088), 0.13, False, 114), "accuracy", percent=True)[-62:]
+    "(95 % interval 0.9 to 8.8), but McNemar's test gives p = 0.13."
     """
     scale, places, of = (100, 1, f"points of {quantity}") if percent else (1, 3, f"of {quantity}")
     interval = comparison.interval
@@ -106,7 +108,9 @@ def in_words(comparison: Comparison, quantity: str, percent: bool) -> str:
         ends = f" (95 % interval {low} to {high})".replace("-", "\u2212")
     amount = f"{sign * scale * comparison.difference:.{places}f} {of}".replace("-", "\u2212")
     if comparison.winner == "neither":
-        return f"Not distinguishable from the net on these {comparison.n:,} rows: {amount}{ends}."
+        torn = interval is not None and comparison.p is not None and not interval[0] <= 0 <= interval[1]
+        why = f", but McNemar's test gives p = {comparison.p:.2f}" if torn else ""  # the stricter of the two decides
+        return f"Not distinguishable from the net on these {comparison.n:,} rows: {amount}{ends}{why}."
     return f"The net is {'better' if sign > 0 else 'worse'}: {amount}{ends}."
 
 
