@@ -94,6 +94,26 @@ def test_a_parameter_that_a_step_does_not_reach_is_not_moved_by_an_earlier_gradi
     torch.testing.assert_close(run.params("model")["net.bias"], before - 0.1)
 
 
+@pytest.mark.parametrize("rule", [sgd, adamw])
+def test_a_gradient_laid_out_otherwise_moves_the_same_weights(rule: Callable[..., Descend]) -> None:
+    """torch's fused optimisers pair parameter and gradient by place in memory, whatever their strides say."""
+
+    class Relaid(Method):
+        """A gradient transform whose result is channels last."""
+
+        def grads(self, run: Run, turn: str, grads: Grads) -> Grads:
+            return {k: g.to(memory_format=torch.channels_last) if g.dim() == 4 else g for k, g in grads.items()}
+
+    results = []
+    for extra in ([], [Relaid()]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(), nn.Linear(5 * 4, 2))
+        source = Rows(torch.randn(16, 3, 4, 4), torch.arange(16) % 2, batch_size=8)
+        fit(Run(Classify(net), [*extra, rule(0.1)]), source, Budget(steps=3))
+        results.append(weights(net))
+    assert torch.equal(*results)
+
+
 def test_a_net_of_biases_alone_has_an_optimiser() -> None:
     class Shift(nn.Module):
         def __init__(self) -> None:

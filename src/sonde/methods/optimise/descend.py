@@ -45,7 +45,8 @@ class Descend(Method):
         for name, p in run.params(turn).items():
             g = grads.get(name)  # None for one that the loss does not reach: no step, whatever an earlier one left
             if p.grad is not g:
-                p.grad = g
+                # Fused optimisers pair numbers by their place in memory: a gradient laid out otherwise goes wrong.
+                p.grad = g if g is None or g.stride() == p.stride() else torch.empty_like(p).copy_(g)
         factor = self.schedule(run.done, run.total)
         for group, lr in zip(optimiser.param_groups, self._base[turn], strict=True):
             group["lr"] = factor * lr
