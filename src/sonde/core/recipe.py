@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import torch
+
 from .build import Build
-from .engine import Engine, seed_everything
+from .engine import Engine, rank_and_world, seed_everything
 from .errors import SondeError
 from .loop import Budget, fit
 from .method import Method, Source
@@ -50,7 +52,10 @@ class Recipe:
         seed_everything(self.seed)
         context = {"data": data} if data is not None else {}
         objective = self.objective(**context)
-        return Run(objective, [*(m(**context) for m in self.methods), *extra], self.engine)
+        run = Run(objective, [*(m(**context) for m in self.methods), *extra], self.engine)
+        if run.shared:  # the same start everywhere, and then dropout and augmentation of each process's own
+            torch.manual_seed(self.seed + 1_000_003 * rank_and_world()[0])
+        return run
 
     def train(self, run: Run | None = None, data: Any = None) -> Run:
         """Train every stage that `run` has not finished; without `run`, start one."""

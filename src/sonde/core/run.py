@@ -67,6 +67,11 @@ class Run:
         self.call: nn.Module = self.engine.distribute(objective, self.alone)
         self._params.clear()
         self.updater.setup(self)
+        if self.shared and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in objective.modules()):
+            warnings.warn(
+                "BatchNorm sees one process's share of each batch, so the run will not equal one in a single process",
+                stacklevel=2,
+            )
         self._compiled = self._compile() if self.engine.compile else None
         self._probes_need_buffers = any(True for _ in objective.buffers())
 
