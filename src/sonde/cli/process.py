@@ -1,11 +1,11 @@
 """What a process of our own is set to. None of it changes a number.
 
-Freed memory stays with the process. By default glibc hands large freed blocks back to the system, so every training step
-faults its activations in again, page by page: over 2000 faults a step for the default net on MNIST at batch 64. Kept,
-they cost none, and a step takes about a tenth less processor time. Other C libraries are left as they are.
+Freed memory stays with the process. By default glibc hands large freed blocks back to the system, so every training
+step faults its activations in again, page by page: over 2000 faults a step for the default net on MNIST at batch 64.
+Kept, they cost none, and a step takes about a tenth less processor time. Other C libraries are left as they are.
 
-Threads that wait sleep. By default OpenMP's threads spin at a barrier; when another program wants a core, the thread that
-is waited for is the one that is not running, and a step of the same net took 712 to 1589 ms in place of 178.
+Threads that wait sleep. By default OpenMP's threads spin at a barrier; when another program wants a core, the thread
+that is waited for is the one that is not running, and a step of the same net took 712 to 1589 ms in place of 178.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ def keep_freed_memory() -> bool:
 
 
 def sleep_while_waiting() -> None:
-    """Let OpenMP's threads sleep at barriers, unless the user has said otherwise. Before torch is loaded, or in vain."""
+    """Let OpenMP's threads sleep at barriers, unless the user has chosen. Call it before torch is loaded."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -21,8 +21,7 @@ def decode(target: Target, values: Tensor, threshold: float = 0.5) -> list[Any]:
         return [target.classes[i] for i in index.tolist()]
     if target.task == "multilabel":
         return [
-            tuple(name for name, p in zip(target.classes, row, strict=True) if p > threshold)
-            for row in values.tolist()
+            tuple(name for name, p in zip(target.classes, row, strict=True) if p > threshold) for row in values.tolist()
         ]
     if len(target.columns) == 1:
         return values.reshape(-1).tolist()

@@ -1,7 +1,9 @@
 """Handwritten digits, 8 x 8 pixels, by the default recipe for images.
 
 Source: Alpaydin and Kaynak, Optical recognition of handwritten digits, 1998 (the test part, as scikit-learn ships it).
-Published: 98.0 % by k nearest neighbours on the original split (Kaynak, 1995); no net is standard on this part.
+No net's result on this part is standard.
+Measured: 99.44 % of a stratified fifth right (95 % interval 97.99 to 99.85) after 16 s of training, seed 0, two cores
+of a Xeon; gradient-boosted trees on the same rows 97.2 %.
 """
 
 from __future__ import annotations
