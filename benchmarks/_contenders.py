@@ -103,6 +103,16 @@ def sonde(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -> Tr
 
 def lightning(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -> Trial:
     """`barebones=True` is Lightning's own switch for measuring its overhead: everything optional is off."""
+    return _lightning(task, x, y, net, order, barebones=True)
+
+
+def lightning_usual(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -> Trial:
+    """Lightning as people train with it, without what prints or writes: logger, checkpoints, progress bar, summary."""
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    return _lightning(task, x, y, net, order, **dict.fromkeys(off, False))
+
+
+def _lightning(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor, **switches: bool) -> Trial:
     import logging
 
     import lightning as lit
@@ -122,7 +132,7 @@ def lightning(task: Task, x: Tensor, y: Tensor, net: nn.Module, order: Tensor) -
             return torch.optim.Adam(self.parameters(), **vars(task.adam), fused=True)
 
     module, batches = Module(), loader(task, x, y, order)
-    trainer = lit.Trainer(max_epochs=1, accelerator="cpu", devices=1, barebones=True)
+    trainer = lit.Trainer(max_epochs=1, accelerator="cpu", devices=1, **switches)
     return Trial(lambda: trainer.fit(module, batches), lambda: net)
 
 
@@ -247,7 +257,8 @@ CONTENDERS = {
     "bare": Contender("bare loop, tensors", "torch", "from torch import nn", bare_tensor),
     "bare-loader": Contender("bare loop, DataLoader", "torch", "import torch.utils.data", bare_loader),
     "sonde": Contender("Sonde", "sonde", "import sonde.core, sonde.objectives, sonde.methods, sonde.data.rows", sonde),
-    "lightning": Contender("Lightning", "lightning", "import lightning", lightning),
+    "lightning": Contender("Lightning, barebones", "lightning", "import lightning", lightning),
+    "lightning-usual": Contender("Lightning, quiet", "lightning", "import lightning", lightning_usual),
     "trainer": Contender("HF Trainer", "transformers", "from transformers import Trainer, TrainingArguments", trainer),
     "keras": Contender("Keras 3 on torch", "keras", "import keras", keras),
     "skorch": Contender("skorch", "skorch", "from skorch import NeuralNetClassifier", skorch),

@@ -129,7 +129,7 @@ def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
         if "sonde" in mlp:
             ratio = mlp["sonde"]["ratio_to_bare"]["median"]
             add(f"MLP, {threads} threads: Sonde / bare loop", ratio, 1.10, ratio <= 1.10)
-            for peer in {"lightning", "trainer"} & mlp.keys():
+            for peer in [p for p in ("lightning", "lightning-usual", "trainer") if p in mlp]:
                 faster = mlp[peer]["ratio_to_bare"]["median"] / ratio
                 add(f"MLP, {threads} threads: {CONTENDERS[peer].title} / Sonde", faster, 2.0, faster >= 2.0)
         if "ratio_to_bare_loader" in lenet.get("sonde", {}):
