@@ -67,6 +67,7 @@ def fit(run: Run, source: Source, budget: Budget) -> Run:
             if batch is None:
                 break
             run.advance(batch)
+            del batch  # its memory serves the next one, which is still in the cache
             now = clock()
             run.seconds, run.elapsed, before = run.seconds + now - before, run.elapsed + now - before, now
             if run.observed:
