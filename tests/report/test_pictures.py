@@ -42,7 +42,9 @@ def test_any_precision_and_gradients_will_do(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    "x", [torch.rand(2, 4, 4), torch.rand(4, 4), torch.ones(3, 4, 4).byte(), torch.rand(3, 0, 4)], ids=str
+    "x",
+    [torch.rand(2, 4, 4), torch.rand(4, 4), torch.ones(3, 4, 4).byte(), torch.rand(3, 0, 4)],
+    ids=["two channels", "no channels", "whole numbers", "no rows"],
 )
 def test_anything_else_is_refused(x: Tensor) -> None:
     with pytest.raises(ValueError, match="a picture is"):
