@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
@@ -36,7 +36,6 @@ class Source(Protocol):
         """The batches from step `start` on; of several processes each takes its share, unless `run` is None."""
 
 
-@runtime_checkable
 class Gradient(Protocol):
     """What an update rule calls, as often as it needs, to have the gradient at the current parameters.
 
@@ -190,6 +189,3 @@ def returned(value: Any, method: Method, hook: str) -> Any:
     if value is None:
         raise TypeError(f"{type(method).__name__}.{hook}() returned None; return the new value")
     return value
-
-
-Chain = Callable[..., Any]
