@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,58 +17,10 @@ import sonde.methods
 from sonde.core import Batch, Budget, Engine, Method, Run, Settled, Started, Stepped, fit, read_state, write_state
 from sonde.core.method import defines
 from sonde.data.rows import Rows
-from sonde.methods import (
-    EMA,
-    Backprop,
-    Checkpoint,
-    Clip,
-    Colour,
-    Crop,
-    CutMix,
-    Descend,
-    EarlyStopping,
-    Erase,
-    FitInputs,
-    Flip,
-    LabelSmoothing,
-    MetricsLog,
-    MixUp,
-    Rotate,
-    Scale,
-    Shift,
-    Validate,
-    adam,
-    sgd,
-)
+from sonde.methods import Backprop, Validate, adam, sgd
 from sonde.objectives import Classify
-from sonde.optim.schedules import Cosine
-from tests.support import PLAIN_SGD, Call
-
-CLASSES, SIDE = 3, 8
-Make = Callable[[Path], Method]
-
-# One construction of every method, with settings that make it act on the small run below.
-EXAMPLES: dict[type[Method], Make] = {
-    Backprop: lambda folder: Backprop(microbatch=5),
-    Checkpoint: lambda folder: Checkpoint(folder / "checkpoints", every_steps=2, metric="loss"),
-    Clip: lambda folder: Clip(0.1),
-    Colour: lambda folder: Colour(0.5, 0.5, 0.5),
-    Crop: lambda folder: Crop(0.5),
-    CutMix: lambda folder: CutMix(CLASSES),
-    Descend: lambda folder: Descend(PLAIN_SGD, Cosine()),
-    EMA: lambda folder: EMA(0.9),
-    EarlyStopping: lambda folder: EarlyStopping(patience=3, min_delta=10.0),
-    Erase: lambda folder: Erase(0.9),
-    FitInputs: lambda folder: FitInputs(),
-    Flip: lambda folder: Flip(),
-    LabelSmoothing: lambda folder: LabelSmoothing(0.2),
-    MetricsLog: lambda folder: MetricsLog(folder / "metrics.jsonl", every_steps=3),
-    MixUp: lambda folder: MixUp(CLASSES, alpha=1.0),
-    Rotate: lambda folder: Rotate(30.0),
-    Scale: lambda folder: Scale(0.3),
-    Shift: lambda folder: Shift(0.2),
-    Validate: lambda folder: Validate(Pictures()),
-}
+from tests.laws.examples import CLASSES, EXAMPLES, SIDE, Pictures
+from tests.support import Call
 
 
 def every_method() -> list[type[Method]]:
@@ -85,19 +36,6 @@ def every_method() -> list[type[Method]]:
 
 METHODS = every_method()
 EACH = pytest.mark.parametrize("kind", METHODS, ids=lambda kind: kind.__name__)
-
-
-class Pictures:
-    """Small pictures with a class each; 22 to train on, 10 to measure on."""
-
-    def __init__(self) -> None:
-        g = torch.Generator().manual_seed(4)
-        self.y = torch.randint(CLASSES, (32,), generator=g)
-        self.x = (torch.rand(32, 1, SIDE, SIDE, generator=g) + self.y[:, None, None, None]) / (CLASSES + 1)
-        self.splits = {"train": torch.arange(22), "val": torch.arange(22, 32)}
-
-    def batch(self, index: Tensor) -> Batch:
-        return Batch(self.x[index], self.y[index], index)
 
 
 class Reader(nn.Module):
@@ -121,7 +59,7 @@ class Reader(nn.Module):
 
 def example(kind: type[Method], folder: Path) -> Method:
     if kind not in EXAMPLES:
-        pytest.fail(f"{kind.__name__} has no example in tests/laws/test_methods.py: add one to EXAMPLES")
+        pytest.fail(f"{kind.__name__} has no example in tests/laws/examples.py: add one to EXAMPLES")
     return EXAMPLES[kind](folder)
 
 
