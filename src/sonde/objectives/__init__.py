@@ -1,7 +1,10 @@
 """What is minimised: one learning problem a file."""
 
 from .classify import Classify
+from .contrast import Contrast
+from .gan import GAN
 from .multilabel import Multilabel
 from .regress import Regress
+from .triplet import Triplet
 
-__all__ = ["Classify", "Multilabel", "Regress"]
+__all__ = ["GAN", "Classify", "Contrast", "Multilabel", "Regress", "Triplet"]
