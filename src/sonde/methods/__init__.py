@@ -12,9 +12,13 @@ from .optimise.fit_inputs import FitInputs
 from .regularise.early_stopping import EarlyStopping
 from .regularise.ema import EMA
 from .regularise.label_smoothing import LabelSmoothing
+from .robust import FGSM, PGD, TRADES, GaussianNoise
 
 __all__ = [
     "EMA",
+    "FGSM",
+    "PGD",
+    "TRADES",
     "Backprop",
     "Checkpoint",
     "Clip",
@@ -26,6 +30,7 @@ __all__ = [
     "Erase",
     "FitInputs",
     "Flip",
+    "GaussianNoise",
     "LabelSmoothing",
     "MetricsLog",
     "MixUp",
