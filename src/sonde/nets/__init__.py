@@ -8,9 +8,10 @@ from .lenet import LeNet
 from .linear import Linear
 from .mlp import MLP
 from .resnet import ResNet
+from .scatternet import ScatterNet
 from .tabm import TabM
 
-__all__ = ["MLP", "LeNet", "Linear", "ResNet", "TabM", "for_images"]
+__all__ = ["MLP", "LeNet", "Linear", "ResNet", "ScatterNet", "TabM", "for_images"]
 
 
 def for_images(channels: int, height: int, width: int, outputs: int) -> tuple[type[nn.Module], dict[str, Any]]:
