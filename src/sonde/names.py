@@ -109,13 +109,6 @@ def _constructs(part: str, value: Any) -> bool:
 
         ready = inspect.isfunction(value) and not inspect.signature(value).parameters
         return ready and _returns(value, Recipe)
-    if part == "recipes":
-        from sonde.core import Recipe
-
-        parameters = inspect.signature(value).parameters.values() if inspect.isfunction(value) else ()
-        return (
-            inspect.isfunction(value) and _returns(value, Recipe) and all(p.default is not p.empty for p in parameters)
-        )
     return inspect.isclass(value) or inspect.isfunction(value)
 
 

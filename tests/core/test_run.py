@@ -21,6 +21,7 @@ from sonde.core import (
     Objective,
     Params,
     Read,
+    Refused,
     Run,
     SondeError,
     Stepped,
@@ -35,17 +36,17 @@ from tests.support import GAN, SAM, Call, Halves, Watch, blobs, gan_rows, mlp, t
 
 # ---------------------------------------------------------------- assembly
 def test_two_update_rules_are_refused_in_words() -> None:
-    with pytest.raises(ValueError, match="Descend and SAM both replace the 'update' stage; a run has one"):
+    with pytest.raises(Refused, match="Descend and SAM both replace how parameters are moved; a run has one"):
         Run(Classify(mlp(4, 3)), [sgd(0.1), SAM()])
 
 
 def test_two_estimators_are_refused_in_words() -> None:
-    with pytest.raises(ValueError, match="Backprop and Backprop both replace the 'estimate' stage"):
+    with pytest.raises(Refused, match="Backprop and Backprop both replace how the gradient is estimated"):
         Run(Classify(mlp(4, 3)), [Backprop(), Backprop(4), sgd(0.1)])
 
 
 def test_a_run_without_an_update_rule_is_refused_and_told_of_one() -> None:
-    with pytest.raises(ValueError, match=r"no update rule: add one, e\.g\. sonde\.methods\.adamw"):
+    with pytest.raises(SondeError, match=r"no update rule\n  add one to the methods, e\.g\. sonde\.methods\.adamw"):
         Run(Classify(mlp(4, 3)), [EMA(0.9)])
 
 

@@ -47,6 +47,7 @@ def fit(run: Run, source: Source, budget: Budget) -> Run:
     goes on where it stood, with the batches it would have seen. A stage ended by `run.stop == "interrupted"` is left
     open, to be resumed.
     """
+    source = run.chain("source", source, run)
     per_epoch, clock = source.steps_per_epoch, time.perf_counter
     limit = budget.steps_of(per_epoch)
     run.source, run.total = source, limit or max(1, run.done)

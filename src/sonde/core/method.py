@@ -130,9 +130,10 @@ class Read(Event):
 class Method:
     """A change to training. A subclass overrides the hooks it needs; nothing else is called.
 
-    The numbers are the order within a step. Hooks 2, 3, 5 and `weights` are chains: each takes the current value and
-    returns its replacement, in the order of the run's list. Hooks 4 and 6 are slots: at most one method of a run
-    defines each. 3 and 5 may run many times in a step (PGD, SAM, per-record gradients), so they change no state.
+    The numbers are the order within a step. Hooks 2, 3, 5, `source`, `gradient` and `weights` are chains: each takes
+    the current value and returns its replacement, in the order of the run's list. Hooks 4 and 6 are slots: at most one
+    method of a run defines each. 3 and 5 may run many times in a step (PGD, SAM, per-record gradients), so they change
+    no state.
     """
 
     writes = False
@@ -140,6 +141,10 @@ class Method:
 
     def setup(self, run: Run) -> None:
         """1, once: adapt modules, allocate state. The update rule's comes last, since it needs the parameters."""
+
+    def source(self, run: Run, source: Source) -> Source:
+        """Chain, once a stage: where its batches come from (Poisson sampling, a replay buffer beside the data)."""
+        return source
 
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2, chain: transform the rows. Clears `records` if rows now mix records."""
@@ -156,6 +161,10 @@ class Method:
     def grads(self, run: Run, turn: str, grads: Grads) -> Grads:
         """5, chain: transform the gradient."""
         return grads
+
+    def gradient(self, run: Run, turn: str, gradient: Gradient) -> Gradient:
+        """Chain: where the update rule's gradient is taken (SAM: at the worst point nearby). Returns a closure."""
+        return gradient
 
     def update(self, run: Run, turn: str, gradient: Gradient) -> None:
         """6, slot: move the parameters, calling `gradient` as often as the rule needs."""

@@ -15,8 +15,9 @@ from torch.func import functional_call
 from .backprop import Backprop, all_finite, first_nonfinite, nonfinite_gradient
 from .batch import Batch
 from .engine import Engine, pick_device, placed_like, rank_and_world, rng_state, set_rng_state, sharing
+from .errors import Refused, SondeError
 from .loss import Loss
-from .method import At, Event, Grads, Method, Params, Read, Settled, Source, Stepped, defines, returned
+from .method import At, Event, Gradient, Grads, Method, Params, Read, Settled, Source, Stepped, defines, returned
 from .objective import Objective
 
 
@@ -54,9 +55,9 @@ class Run:
         self.estimator = self._slot("estimate") or Backprop()
         updater = self._slot("update")
         if updater is None:
-            raise ValueError("no update rule: add one, e.g. sonde.methods.adamw(lr=1e-3), to the methods")
+            raise SondeError("the run has no update rule", "add one to the methods, e.g. sonde.methods.adamw(lr=1e-3)")
         self.updater = updater
-        chains = ("batch", "loss", "grads", "project", "weights", "on")
+        chains = ("source", "batch", "loss", "grads", "gradient", "project", "weights", "on")
         self._hooks = {hook: [m for m in self.methods if defines(m, hook)] for hook in chains}
         self.shared, self.sharded = sharing(), self.engine.parallel == "fsdp"
         self.alone = len(objective.players()) == 1  # one player: no other's parameters to protect from its gradient
@@ -80,9 +81,8 @@ class Run:
         owners = [m for m in self.methods if defines(m, hook)]
         if len(owners) > 1:
             names = " and ".join(type(m).__name__ for m in owners)
-            raise ValueError(
-                f"{names} both replace the {hook!r} stage; a run has one. Remove one, or use one that does both."
-            )
+            what = {"estimate": "how the gradient is estimated", "update": "how parameters are moved"}[hook]
+            raise Refused(f"{names} both replace {what}; a run has one", "remove one of them")
         return owners[0] if owners else None
 
     def params(self, turn: str) -> Params:
@@ -172,7 +172,10 @@ class Run:
             batch = self.chain("batch", batch, self)
         turns = self.objective.turns(self.step)
         for turn in turns:
-            self.updater.update(self, turn, partial(self.gradient, turn, batch))
+            gradient: Gradient = partial(self.gradient, turn, batch)
+            for m in self._hooks["gradient"]:
+                gradient = returned(m.gradient(self, turn, gradient), m, "gradient")
+            self.updater.update(self, turn, gradient)
             if self._hooks["project"]:
                 with torch.no_grad():
                     for m in self._hooks["project"]:
