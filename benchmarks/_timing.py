@@ -90,10 +90,10 @@ def environment(threads: int, home: str) -> dict[str, str]:
 class Worker:
     """A contender in a process of its own, which checks itself and is then idle until asked; a context manager."""
 
-    def __init__(self, first: dict[str, Any], threads: int, home: str) -> None:
+    def __init__(self, first: dict[str, Any], threads: int, home: str, script: str = "_worker.py") -> None:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "_worker.py")],
+            [sys.executable, str(HERE / script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
