@@ -24,11 +24,12 @@ INTERFACES = {"cli", "web"}
 LEARNING = {"core", "nets", "optim", "data"}
 ALLOWED = {
     "core": {"core"},
+    "bundle": {"core", "data", "bundle"},  # so low that a method may read a trained model: a teacher
     "nets": {"core", "nets"},
     "optim": {"core", "optim"},
     "data": {"core", "data"},
     "objectives": LEARNING | {"objectives"},
-    "methods": LEARNING | {"methods"},
+    "methods": LEARNING | {"methods", "bundle"},
     "audits": LEARNING | {"audits"},
     "report": {"core", "data", "report"},
 }
