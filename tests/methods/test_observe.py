@@ -169,6 +169,8 @@ def test_an_interrupt_is_saved_with_its_stage_open(tmp_path: Path) -> None:
 
 
 class Script(Method):
+    measures = True
+
     def __init__(self, values: list[float]) -> None:
         self.values = values
 

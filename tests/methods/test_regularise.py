@@ -18,6 +18,7 @@ from sonde.core import (
     Event,
     Measured,
     Method,
+    Refused,
     Run,
     Settled,
     SondeError,
@@ -27,7 +28,7 @@ from sonde.core import (
 )
 from sonde.data.rows import Rows
 from sonde.methods import EMA, EarlyStopping, LabelSmoothing, Validate, sgd
-from sonde.objectives import Classify, Regress
+from sonde.objectives import GAN, Classify, Regress
 from tests.support import Halves, blobs, mlp, trained, weights
 
 
@@ -127,6 +128,8 @@ def test_an_impossible_decay_is_refused(decay: float) -> None:
 # ---------------------------------------------------------------- early stopping
 class Script(Method):
     """Measures a prepared value after every step, as validation would, and keeps the shipped weights of each."""
+
+    measures = True
 
     def __init__(self, metric: str, values: list[float], split: str = "val") -> None:
         self.metric, self.values, self.split = metric, values, split
@@ -228,6 +231,35 @@ def test_an_interruption_restores_nothing() -> None:
     assert torch.equal(weights(run.objective), script.shipped[3])
 
 
+class Elsewhere(Method):
+    """Ships other weights than the last."""
+
+    def weights(self, run: Run, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        return weights
+
+
+@pytest.mark.parametrize(
+    "methods, words",
+    [
+        ([EarlyStopping(), Validate(Halves())], "before Validate never weighs a stage's last weights"),
+        ([Validate(Halves()), EarlyStopping(), Elsewhere()], "keeps weights that Elsewhere would not ship"),
+        ([EarlyStopping()], "no method measures"),
+    ],
+)
+def test_an_order_in_which_it_would_keep_other_weights_is_refused(methods: list[Method], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        Run(Classify(mlp(4, 8, 3)), [*methods, sgd(0.1)])
+
+
+def test_the_loss_of_one_player_is_no_measure_of_a_game() -> None:
+    game = GAN(nn.Linear(2, 4), nn.Linear(4, 1), latent=2)
+    with pytest.raises(Refused, match="every player of a game has one"):
+        Run(game, [Validate(Halves()), EarlyStopping(), sgd(0.1)])
+    stopping = EarlyStopping("loss/discriminator", patience=1)
+    fit(Run(game, [Validate(Halves()), stopping, sgd(0.1)]), Rows(blobs()[0]), Budget(steps=3))
+    assert stopping.best < 0  # lower is better of any loss
+
+
 # ---------------------------------------------------------------- label smoothing
 SOFT = F.softmax(torch.randn(6, 3, dtype=torch.float64), dim=1)
 
@@ -258,7 +290,7 @@ def test_smoothing_keeps_the_weights_of_the_rows() -> None:
 
 
 def test_smoothing_anything_but_a_classifier_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs a classification objective"):
+    with pytest.raises(Refused, match="needs a classification objective"):
         x, _ = blobs()
         fit(Run(Regress(nn.Linear(4, 1)), [LabelSmoothing(), sgd(0.1)]), Rows(x, x[:, :1]), Budget(steps=1))
 

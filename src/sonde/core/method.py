@@ -138,6 +138,8 @@ class Method:
 
     writes = False
     """Whether it writes files: such a method is added by whoever owns the files, and a recipe may not name it."""
+    measures = False
+    """Whether it emits `Measured`: what waits for measurements (early stopping) is refused where nothing measures."""
 
     def setup(self, run: Run) -> None:
         """1, once: adapt modules, allocate state. The update rule's comes last, since it needs the parameters."""

@@ -15,6 +15,7 @@ from sonde.core import (
     Measured,
     Method,
     Objective,
+    Refused,
     Run,
     Settled,
     SondeError,
@@ -51,6 +52,14 @@ class Checkpoint(Method):
         self.best: float | None = None
         self._improved = False
         self._saved_at = time.monotonic()
+
+    def setup(self, run: Run) -> None:
+        """Refuse a `best` that could never be."""
+        if self.metric == "loss" and not run.alone:
+            raise Refused(
+                "Checkpoint keeps the best 'loss', of which every player of a game has one",
+                "give Checkpoint a score that Validate measures, or no metric",
+            )
 
     def on(self, run: Run, event: Event) -> None:
         """See `Method.on`."""

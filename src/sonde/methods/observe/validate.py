@@ -17,7 +17,11 @@ class Validate(Method):
     data: a data set with `splits` and `batch(index)`. split: which rows.
     every_epochs: epochs between measurements; the end of a stage is always measured.
     rows_at_once: batch size of the evaluation.
+
+    Of a game the first player's loss is measured, as `loss/NAME`.
     """
+
+    measures = True
 
     def __init__(self, data: Any, split: str = "val", every_epochs: int = 1, rows_at_once: int = 1024) -> None:
         if split not in data.splits:
@@ -61,9 +65,13 @@ def mean_scores(objective: Objective, batches: Any) -> dict[str, float]:
 
 
 def row_scores(objective: Objective, turn: str, batch: Batch) -> dict[str, Tensor]:
-    """One value a row, (N,) each: the sum of the objective's example terms as `loss`, and its own scores."""
+    """One value a row, (N,) each: the sum of the objective's example terms as `loss`, and its own scores.
+
+    Of a game the loss is one player's, and called `loss/NAME`: that it falls does not say that the game goes well.
+    """
     loss = objective(turn, batch)
     values = [t.weight * t.value for t in loss.terms.values() if t.kind == "example"]
-    rows = {"loss": sum(values, torch.zeros(len(batch), device=values[0].device))} if values else {}
+    name = "loss" if len(objective.players()) == 1 else f"loss/{turn}"
+    rows = {name: sum(values, torch.zeros(len(batch), device=values[0].device))} if values else {}
     scores = getattr(objective, "scores", None)
     return rows if scores is None else {**rows, **scores(batch, loss)}

@@ -5,7 +5,7 @@ Entry: label smoothing; regularisation.
 
 from __future__ import annotations
 
-from sonde.core import At, Loss, Method, Term
+from sonde.core import At, Loss, Method, Refused, Term
 
 
 class LabelSmoothing(Method):
@@ -25,7 +25,10 @@ class LabelSmoothing(Method):
     def loss(self, at: At, loss: Loss) -> Loss:
         """See `Method.loss`."""
         if "logits" not in loss.out or "task" not in loss.terms:
-            raise ValueError("LabelSmoothing needs a classification objective: one with a `task` term and `logits`")
+            raise Refused(
+                "LabelSmoothing needs a classification objective: one with a `task` term and `logits`",
+                "remove LabelSmoothing from the methods",
+            )
         task = loss.terms["task"]
         uniform = -loss.out["logits"].log_softmax(-1).flatten(1).mean(1)  # (N,), over members and classes
         value = (1 - self.amount) * task.value + self.amount * uniform

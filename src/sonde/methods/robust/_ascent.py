@@ -87,7 +87,10 @@ def ascend(loss_of: Callable[[Tensor], Tensor], ball: Ball, start: Tensor, lengt
         v = v.detach().requires_grad_()
         loss = loss_of(v)
         if not loss.requires_grad:
-            raise SondeError("the loss does not depend on the inputs", "attack the turn that reads them: turn=NAME")
+            raise SondeError(
+                "an attack (FGSM, PGD) raises what each row costs, and no `example` term depends on the inputs",
+                "attack the turn that reads them, turn=NAME, or remove the attack from the methods",
+            )
         (gradient,) = torch.autograd.grad(loss, v)
         v = ball.step(v.detach(), gradient, length)
     v = v.detach()

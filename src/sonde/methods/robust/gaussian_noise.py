@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from sonde.core import Batch, Run, SondeError
+from sonde.core import Batch, Refused, Run, SondeError
 
 from ._inputs import _Moves, numbers, with_numbers
 
@@ -39,6 +39,16 @@ class GaussianNoise(_Moves):
         if not 0 <= sigma < float("inf"):
             raise SondeError(f"GaussianNoise(sigma={sigma}) is no deviation", "choose sigma >= 0; 0.25 is usual")
         self.sigma = sigma
+
+    def setup(self, run: Run) -> None:
+        """Refuse what would clip or average the noise."""
+        for method in run.methods[run.methods.index(self) + 1 :]:
+            if type(method).__module__.startswith("sonde.methods.augment."):
+                name = type(method).__name__
+                raise Refused(
+                    f"{name} after GaussianNoise changes the noise, which is then no longer the one that is certified",
+                    f"put {name} before GaussianNoise in the list of methods",
+                )
 
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2: the rows with noise."""
