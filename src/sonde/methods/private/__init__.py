@@ -1,0 +1,1 @@
+"""Training whose result hides who was in the data."""
