@@ -27,10 +27,11 @@ ALLOWED = {
     "bundle": {"core", "data", "bundle"},  # so low that a method may read a trained model: a teacher
     "nets": {"core", "nets"},
     "optim": {"core", "optim"},
+    "fairness": {"core", "fairness"},
     "data": {"core", "data"},
     "objectives": LEARNING | {"objectives"},
     "methods": LEARNING | {"methods", "bundle"},
-    "audits": LEARNING | {"audits"},
+    "audits": LEARNING | {"audits", "fairness"},
     "report": {"core", "data", "report"},
 }
 
