@@ -31,7 +31,8 @@ class TRADES(_Moves):
         L(f(x), y) + beta max_{||x' - x||_inf <= eps} KL(p(x) || p(x'))
 
     beta: 1 / lambda in eq. 5; 1 favours accuracy, 6 robustness (the paper's choices).
-    radius: eps, in units of the inputs (of a picture: 0.3 of the range [0, 1]; of a table: standard deviations).
+    radius: eps, in units of the inputs (of a picture: 0.3 of the range [0, 1]; of a table: standard deviations). With
+        beta or radius 0 there is no such term.
     step: length of a step of the attack, in the same units. steps: K, its steps; the paper's for MNIST are 0.01 and 40.
     bounds, scale: of a tensor x, its lowest and highest value; of a table, its columns' units. See `_inputs.py`.
     turn: the player whose loss it is.
@@ -70,10 +71,10 @@ class TRADES(_Moves):
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2: the rows, with their attacked numbers in a field."""
         allowed = self.range(run, batch)
+        if self.beta == 0.0 or self.radius == 0.0:
+            return batch
         x = numbers(batch.x, self)
         ball = Ball(x, self.radius, "linf", allowed)
-        if self.radius == 0.0 or not len(batch):
-            return replace(batch, fields={**batch.fields, FIELD: x})
         with at_rest(run) as params:
             with torch.no_grad():
                 clean = self._log_p(run.forward(self.turn, params, batch))
@@ -88,7 +89,7 @@ class TRADES(_Moves):
 
     def loss(self, at: At, loss: Loss) -> Loss:
         """3: the loss, with the divergence as one more term."""
-        if at.turn != self.turn:
+        if at.turn != self.turn or self.beta == 0.0 or self.radius == 0.0:
             return loss
         if FIELD not in at.batch.fields:
             if at.record:
