@@ -7,11 +7,12 @@ from torch import nn
 from .lenet import LeNet
 from .linear import Linear
 from .mlp import MLP
+from .progressive import ProgressiveMLP
 from .resnet import ResNet
 from .scatternet import ScatterNet
 from .tabm import TabM
 
-__all__ = ["MLP", "LeNet", "Linear", "ResNet", "ScatterNet", "TabM", "for_images"]
+__all__ = ["MLP", "LeNet", "Linear", "ProgressiveMLP", "ResNet", "ScatterNet", "TabM", "for_images"]
 
 
 def for_images(channels: int, height: int, width: int, outputs: int) -> tuple[type[nn.Module], dict[str, Any]]:
