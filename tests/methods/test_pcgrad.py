@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sonde.core import Batch, Budget, Engine, Loss, Method, Objective, Refused, Run, SondeError, Term, fit
+from sonde.core import Batch, Budget, Engine, Loss, Objective, Refused, Run, SondeError, Term, fit
 from sonde.data.rows import Rows
 from sonde.methods import Descend, Distil, PCGrad, sgd
 from sonde.methods.optimise.pcgrad import projected

@@ -70,7 +70,7 @@ def test_the_adaptive_ball_does_not_see_how_layers_are_scaled() -> None:
         net[0].weight.data *= scale
         net[2].weight.data /= scale
         run = Run(Classify(net), [SAM(0.5, adaptive=True), sgd(0.1)])
-        at = run._hooks["gradient"][0].gradient(run, "model", lambda record=True: run.gradient("model", batch, record))
+        at = run._hooks["gradient"][0].gradient(run, "model", partial(run.gradient, "model", batch))
         rises.append(at()["net.0.weight"] * scale)
     torch.testing.assert_close(*rises, rtol=1e-10, atol=1e-12)
 
@@ -147,9 +147,7 @@ def test_without_checks_nan_reaches_the_rule_and_not_the_restored_weights() -> N
     net = mlp(4, 8, 3)
     before = weights(net)
     run = Run(Classify(net), [SAM(0.5), Breaks(1), Descend(partial(torch.optim.SGD, lr=0.0))], checks=False)
-    gradient = run._hooks["gradient"][0].gradient(
-        run, "model", lambda record=True: run.gradient("model", Batch(*blobs()), record)
-    )
+    gradient = run._hooks["gradient"][0].gradient(run, "model", partial(run.gradient, "model", Batch(*blobs())))
     assert all(g.isnan().any() for g in gradient().values())
     assert torch.equal(weights(net), before)
 
