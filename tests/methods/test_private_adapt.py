@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from sonde.core import Refused
-from sonde.methods.private.adapt import Frozen, groups_for, in_a_line, make_private
+import sonde.data
+from sonde.bundle import Bundle
+from sonde.core import Build, Refused
+from sonde.core.objective import Objective
+from sonde.data import Dataset
+from sonde.methods.private.adapt import built_private, in_a_line, make_private
+from sonde.nets.layers.rowwise import Frozen, groups_for
 from sonde.nets.resnet import ResNet
+from sonde.objectives import Classify
 from tests.support import LAW
 
 
@@ -199,3 +206,18 @@ def test_what_cannot_be_replaced_is_refused(make: Callable[[], nn.Module], cause
 def test_spectral_norm_elsewhere_is_no_reason_to_refuse() -> None:
     net = nn.Sequential(parametrizations.spectral_norm(nn.Conv2d(2, 4, 3)), nn.BatchNorm2d(4))
     assert len(make_private(net)) == 1
+
+
+# ---------------------------------------------------------------- what is shipped
+def test_a_model_that_was_made_private_is_shipped_as_it_was_trained(tmp_path: Path) -> None:
+    arrays = torch.randint(256, (40, 8, 8), dtype=torch.uint8).numpy(), (torch.arange(40) % 2).numpy()
+    data: Dataset = sonde.data.open(arrays)
+    build: Build[Objective] = Build(Classify, net=Build(ResNet, channels=1, outputs=2, widths=(8, 16)))
+    trained = build()
+    make_private(trained)
+    objective = built_private(build)()
+    objective.load_state_dict(trained.state_dict())
+    Bundle.of(objective.eval(), built_private(build), data).save(tmp_path / "model")
+    again = Bundle.load(tmp_path / "model")
+    x = data.batch(torch.arange(9)).x
+    assert torch.equal(again.raw(x), trained.eval().predict(x).detach())  # type: ignore[operator]
