@@ -48,8 +48,7 @@ class Entry:
         if getattr(self.make, "writes", False):
             return False
         needs = [p for p in inspect.signature(self.make).parameters.values() if p.default is p.empty]
-        words = {w for p in needs if p.name not in BY_DATA for w in re.findall(r"\w+", str(p.annotation))}
-        return words <= {"int", "float", "str", "bool", "tuple", "list", "Sequence", "None", "class"}
+        return all(_plain(str(p.annotation)) for p in needs if p.name not in BY_DATA)
 
     def _shown(self, without: Collection[str]) -> str:
         shown = []
@@ -64,6 +63,13 @@ class Entry:
             else:
                 shown.append(f"{p.name}={snake(type(default).__name__)}")
         return ", ".join(shown)
+
+
+def _plain(annotation: str) -> bool:
+    """Whether one of the kinds of value that a parameter takes can be typed."""
+    plain = {"int", "float", "str", "bool", "tuple", "list", "Sequence", "class"}
+    kinds = [kind for kind in annotation.split(" | ") if kind != "None"]
+    return any(set(re.findall(r"\w+", kind)) <= plain for kind in kinds)
 
 
 @cache

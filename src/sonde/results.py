@@ -82,9 +82,12 @@ def conclude(run: Run, recipe: Recipe, data: Dataset, folder: RunFolder) -> tupl
 def shipped(run: Run, recipe: Recipe, data: Dataset) -> Bundle:
     """The bundle of a run with the weights that its methods ship, on the CPU."""
     weights = {k: v.full_tensor() if hasattr(v, "full_tensor") else v for k, v in run.weights().items()}
-    objective = recipe.objective(data=data)
+    build = recipe.objective
+    for method in run.methods:
+        build = method.built(build)
+    objective = build(data=data)
     objective.load_state_dict({k: v.to("cpu") for k, v in weights.items()})
-    return Bundle.of(objective.requires_grad_(False).eval(), recipe.objective, data)
+    return Bundle.of(objective.requires_grad_(False).eval(), build, data)
 
 
 def predictions(bundle: Bundle, data: Dataset, split: str) -> tuple[Tensor, Tensor]:
@@ -192,8 +195,9 @@ def _score(m: Measure) -> Score:
 
 
 def _model(bundle: Bundle) -> Model:
-    net = bundle.build.arguments.get("net")
-    make = net.make if isinstance(net, Build) else bundle.build.make
+    build = bundle.build.arguments.get("module", bundle.build)  # what a method wrapped, if one did
+    net = build.arguments.get("net")
+    make = net.make if isinstance(net, Build) else build.make
     count = sum(p.numel() for p in bundle.objective.parameters())
     return Model(make.__name__, summary_of(make), count)
 

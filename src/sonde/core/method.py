@@ -13,6 +13,8 @@ from .errors import SondeError
 from .loss import Loss
 
 if TYPE_CHECKING:
+    from .build import Build
+    from .objective import Objective
     from .run import Run
 
 Params = dict[str, Tensor]
@@ -141,6 +143,12 @@ class Method:
     measures = False
     """Whether it emits `Measured`: what waits for measurements (early stopping) is refused where nothing measures."""
 
+    remembers = False
+    """Whether it keeps rows of the training data for later steps (a replay buffer), which private training refuses."""
+
+    evaluations = 1
+    """How many gradients the update asks for because of it (SAM: 2); each is a query that private training pays for."""
+
     def setup(self, run: Run) -> None:
         """1, once: adapt modules, allocate state. The update rule's comes last, since it needs the parameters."""
 
@@ -178,6 +186,13 @@ class Method:
     def weights(self, run: Run, weights: Params) -> Params:
         """Chain: the parameters and buffers that are evaluated and shipped, when not the last ones (EMA)."""
         return weights
+
+    def built(self, build: Build[Objective]) -> Build[Objective]:
+        """Chain: what builds the objective as `setup` left it, where that changed modules: a shipped model is built so.
+
+        Both sides must agree on every name and shape of its state.
+        """
+        return build
 
     def on(self, run: Run, event: Event) -> None:
         """8: observe."""

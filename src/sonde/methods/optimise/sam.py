@@ -34,6 +34,7 @@ class SAM(Method):
         if not 0 <= rho < float("inf"):
             raise ValueError(f"rho is a radius, 0 or more; got {rho}")
         self.rho, self.adaptive = rho, adaptive
+        self.evaluations = 2 if rho else 1
 
     def gradient(self, run: Run, turn: str, gradient: Gradient) -> Gradient:
         """See `Method.gradient`."""
