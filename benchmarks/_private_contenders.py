@@ -1,9 +1,9 @@
 """A plain and a private step of gradient descent, written the way each library asks for them.
 
 Every function takes a `Job` and returns a `Trial`: the network, and what takes the next steps. All use plain SGD, fused
-where the library accepts a torch optimiser, on the CPU, and the same batches: samples in which every row is present
-with the same probability. A private step bounds each row's gradient by `clip`, adds Gaussian noise of standard
-deviation `noise * clip` to their sum and divides by the expected size of a sample (Abadi et al., 2016, algorithm 1).
+where the library accepts a torch optimiser, on the CPU, and samples in which every row is present with the same
+probability. A private step bounds each row's gradient by `clip`, adds Gaussian noise of standard deviation
+`noise * clip` to their sum and divides by the expected size of a sample (Abadi et al., 2016, algorithm 1).
 """
 
 # N rows, B the expected rows of a sample
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
@@ -44,11 +44,13 @@ class Task:
         teacher = torch.randn(x[0].numel(), 10, generator=generator)
         return x, (x.flatten(1) @ teacher).argmax(1)
 
-    def samples(self) -> list[Tensor]:
-        """The rows of 64 samples, the same for all."""
-        generator = torch.Generator().manual_seed(2)
-        chances = torch.full((64, self.rows), self.batch_size / self.rows)
-        return [present.nonzero().squeeze(1) for present in torch.bernoulli(chances, generator=generator)]
+    def samples(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        """The rows of 64 samples."""
+        from sonde.data.poisson import Poisson
+        from sonde.data.rows import Rows
+
+        drawn = Poisson(Rows(x, y, batch_size=self.batch_size), seed=2)
+        return [drawn.draw(step) for step in range(64)]
 
     def net(self) -> nn.Module:
         """The network, always from the same initial weights."""
@@ -79,7 +81,11 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Job:
-    """What to train. x (N, ...), y (N,); samples: rows of each step, taken from the first again after the last."""
+    """What to train. x (N, ...), y (N,).
+
+    samples: rows of each step, taken from the first again after the last, for who does not draw his own.
+    watched: keep the rows that were drawn.
+    """
 
     task: Task
     x: Tensor
@@ -88,15 +94,17 @@ class Job:
     samples: list[Tensor]
     clip: float
     noise: float
+    watched: bool = False
     lr: float = 0.125  # exact in binary
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Takes the next so many steps, whenever asked, on `net`."""
+    """Takes the next so many steps, whenever asked, on `net`. drew: the rows of each, where it draws its own."""
 
     advance: Callable[[int], object]
     net: nn.Module
+    drew: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -137,24 +145,6 @@ def bare(job: Job) -> Trial:
     return Trial(advance, job.net)
 
 
-class Samples:
-    """The given samples as a source of batches."""
-
-    def __init__(self, job: Job) -> None:
-        from sonde.data.rows import Rows
-
-        self.rows = Rows(job.x, job.y, batch_size=job.task.batch_size)
-        self.samples, self.size = cycle(job.samples), float(job.task.batch_size)
-        self.steps_per_epoch = None
-
-    def batches(self, run: Any, start: int = 0) -> Iterator[Any]:
-        """The next samples: every stage goes on where the last one stopped."""
-        from dataclasses import replace
-
-        for index in self.samples:
-            yield replace(self.rows.take(index), denominator=self.size)
-
-
 def plain(job: Job) -> Trial:
     """Sonde's loop without privacy."""
     return _sonde(job, [])
@@ -162,19 +152,30 @@ def plain(job: Job) -> Trial:
 
 def sonde(job: Job) -> Trial:
     """Sonde's loop with the method for private training."""
-    from sonde.methods import DPSGD
+    from sonde.methods.private.dpsgd import DPSGD
 
-    return _sonde(job, [DPSGD(max_grad_norm=job.clip, noise_multiplier=job.noise)])
+    seed = 3  # so that the same steps can be taken without noise; a seed from entropy costs as much
+    return _sonde(job, [DPSGD(max_grad_norm=job.clip, noise_multiplier=job.noise, insecure_seed=seed)])
 
 
 def _sonde(job: Job, methods: list[Any]) -> Trial:
-    from sonde.core import Budget, Run, fit
+    from sonde.core import Budget, Method, Run, Stepped, fit
+    from sonde.data.poisson import Poisson
+    from sonde.data.rows import Rows
     from sonde.methods import Descend
     from sonde.objectives import Classify
 
-    run = Run(Classify(job.net), [*methods, Descend(functools.partial(torch.optim.SGD, lr=job.lr, fused=True))])
-    source = Samples(job)
-    return Trial(lambda steps: fit(run, source, Budget(steps=steps)), job.net)
+    drew: list[Tensor] = []
+
+    class Watch(Method):
+        def on(self, run: Run, event: Any) -> None:
+            if isinstance(event, Stepped) and event.batch.records is not None:
+                drew.append(event.batch.records)
+
+    rule = Descend(functools.partial(torch.optim.SGD, lr=job.lr, fused=True))
+    run = Run(Classify(job.net), [*methods, rule, *([Watch()] if job.watched else [])])
+    source = Poisson(Rows(job.x, job.y, batch_size=job.task.batch_size), seed=2)
+    return Trial(lambda steps: fit(run, source, Budget(steps=steps)), job.net, drew)
 
 
 def hooks(job: Job) -> Trial:

@@ -30,17 +30,20 @@ def check(contender: Contender, job: Job) -> dict[str, float]:
     noise adds to the sum of a sample, in units of clip * noise.
     """
 
-    def weights(build: Any, steps: int, noise: float) -> list[torch.Tensor]:
+    def taken(build: Any, steps: int, noise: float, samples: list[torch.Tensor]) -> tuple[list[torch.Tensor], Trial]:
         net = job.task.net().double()
         clip = job.clip if contender.private else UNBOUNDED
-        build(replace(job, x=job.x.double(), net=net, noise=noise, clip=clip)).advance(steps)
-        return [p.detach().clone() for p in net.parameters()]
+        given = replace(job, x=job.x.double(), net=net, noise=noise, clip=clip, samples=samples, watched=True)
+        trial: Trial = build(given)
+        trial.advance(steps)
+        return [p.detach().clone() for p in net.parameters()], trial
 
-    expected, found = weights(one_by_one, CHECKED, 0.0), weights(contender.build, CHECKED, 0.0)
+    found, trial = taken(contender.build, CHECKED, 0.0, job.samples)
+    expected, _ = taken(one_by_one, CHECKED, 0.0, trial.drew or job.samples)
     difference = max((a - b).abs().max().item() for a, b in zip(expected, found, strict=True))
     deviation = 0.0
     if contender.private:
-        quiet, loud = weights(contender.build, 1, 0.0), weights(contender.build, 1, 1.0)
+        (quiet, _), (loud, _) = (taken(contender.build, 1, noise, job.samples) for noise in (0.0, 1.0))
         added = torch.cat([(a - b).flatten() for a, b in zip(loud, quiet, strict=True)])
         deviation = added.std().item() * job.task.batch_size / (job.lr * job.clip)
     return {"weight_difference": difference, "noise_deviation": deviation}
@@ -100,7 +103,7 @@ def main() -> None:
     torch.set_num_threads(ask["threads"])
     task, contender = TASKS[ask["task"]], CONTENDERS[ask["contender"]]
     x, y = task.data()
-    job = Job(task, x, y, task.net(), task.samples(), clip=ask["clip"], noise=1.0)
+    job = Job(task, x, y, task.net(), task.samples(x, y), clip=ask["clip"], noise=1.0)
     # torch sets up what it needs for a network's first pass, which is nobody's memory
     nn.functional.cross_entropy(job.net(x[:2]), y[:2]).backward()
     job.net.zero_grad()
