@@ -6,13 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sonde.core import Batch, Method
+from sonde.core import Batch, Method, Run
+from sonde.data.streams import permuted
 from sonde.methods import (
+    AGEM,
+    DPSGD,
     EMA,
+    EWC,
     FGSM,
+    L1,
     PGD,
+    SAM,
+    SWA,
     TRADES,
     Backprop,
     Checkpoint,
@@ -20,18 +27,30 @@ from sonde.methods import (
     Colour,
     Crop,
     CutMix,
+    DarkReplay,
     Descend,
+    Distil,
     EarlyStopping,
     Erase,
     FitInputs,
     Flip,
     GaussianNoise,
+    GrowColumns,
+    Hint,
     LabelSmoothing,
+    LearningWithoutForgetting,
+    LotteryTicket,
     MetricsLog,
     MixUp,
+    PCGrad,
+    Prune,
+    Quantise,
+    Replay,
+    Retention,
     Rotate,
     Scale,
     Shift,
+    SynapticIntelligence,
     Validate,
 )
 from sonde.optim.schedules import Cosine
@@ -53,10 +72,35 @@ class Pictures:
         return Batch(self.x[index], self.y[index], index)
 
 
+def teacher(outputs: int) -> nn.Module:
+    """A trained model to learn from: the same for every run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        return nn.Sequential(nn.Identity(), nn.Conv2d(1, outputs, 3), nn.Flatten(), nn.Linear(36 * outputs, outputs))
+
+
 Make = Callable[[Path], Method]
 
 # One construction of every method, with settings that make it act on the small run below.
 EXAMPLES: dict[type[Method], Make] = {
+    AGEM: lambda folder: AGEM(capacity=6, rows=4),
+    DarkReplay: lambda folder: DarkReplay(capacity=6, rows=4),
+    EWC: lambda folder: EWC(10.0),
+    GrowColumns: lambda folder: GrowColumns(),
+    LearningWithoutForgetting: lambda folder: LearningWithoutForgetting(),
+    Replay: lambda folder: Replay(capacity=6, rows=4),
+    Retention: lambda folder: Retention(permuted(Pictures(), tasks=2), split="val"),
+    SynapticIntelligence: lambda folder: SynapticIntelligence(),
+    DPSGD: lambda folder: DPSGD(1.0, noise_multiplier=0.5, insecure_seed=3),
+    Distil: lambda folder: Distil(teacher(CLASSES)),
+    Hint: lambda folder: Hint(teacher(CLASSES + 2), "1", "net.net.0"),
+    L1: lambda folder: L1(0.01),
+    LotteryTicket: lambda folder: LotteryTicket(0.3, steps=1),
+    PCGrad: lambda folder: PCGrad(),
+    Prune: lambda folder: Prune(0.5, start=0.0, end=0.9, every_steps=1),
+    Quantise: lambda folder: Quantise(),
+    SAM: lambda folder: SAM(0.05),
+    SWA: lambda folder: SWA(0.3, every_steps=1),
     Backprop: lambda folder: Backprop(microbatch=5),
     Checkpoint: lambda folder: Checkpoint(folder / "checkpoints", every_steps=2, metric="loss"),
     Clip: lambda folder: Clip(0.1),
@@ -80,4 +124,67 @@ EXAMPLES: dict[type[Method], Make] = {
     Scale: lambda folder: Scale(0.3),
     Shift: lambda folder: Shift(0.2),
     Validate: lambda folder: Validate(Pictures()),
+}
+
+
+# The same method with nothing to add: a step with it equals one without it. Where there is no such thing, the reason.
+ZERO: dict[type[Method], Make | str] = {
+    AGEM: EXAMPLES[AGEM],
+    DarkReplay: lambda folder: DarkReplay(capacity=6, rows=4, alpha=0.0, beta=0.0),
+    EWC: lambda folder: EWC(0.0),
+    GrowColumns: EXAMPLES[GrowColumns],
+    LearningWithoutForgetting: lambda folder: LearningWithoutForgetting(0.0),
+    Replay: lambda folder: Replay(capacity=6, rows=4, strength=0.0),
+    Retention: EXAMPLES[Retention],
+    SynapticIntelligence: lambda folder: SynapticIntelligence(0.0),
+    DPSGD: "without noise and bound it still draws each record by itself; its gradient is compared in its own tests",
+    Distil: lambda folder: Distil(teacher(CLASSES), alpha=0.0),
+    Hint: lambda folder: Hint(teacher(CLASSES), "0", "net.net.0", strength=0.0),
+    L1: lambda folder: L1(0.0),
+    LotteryTicket: EXAMPLES[LotteryTicket],
+    PCGrad: "it has no strength; without conflicts it equals backpropagation",
+    Prune: lambda folder: Prune(0.0),
+    Quantise: "it has no strength; with more bits it comes as close as asked",
+    SAM: lambda folder: SAM(0.0),
+    SWA: EXAMPLES[SWA],
+    Backprop: lambda folder: Backprop(microbatch=0),
+    Checkpoint: EXAMPLES[Checkpoint],
+    Clip: lambda folder: Clip(1e9),
+    Colour: lambda folder: Colour(0.0, 0.0, 0.0),
+    Crop: lambda folder: Crop(1.0),
+    CutMix: "it pastes a window into every row; as alpha goes to 0 the window is all or nothing",
+    Descend: "it moves the parameters: at rate 0 nothing trains",
+    EMA: EXAMPLES[EMA],
+    EarlyStopping: EXAMPLES[EarlyStopping],
+    Erase: "it blanks one pixel at least",
+    FGSM: lambda folder: FGSM(0.0),
+    FitInputs: "it has no strength; what it sets was not set before",
+    Flip: lambda folder: Flip(probability=0.0),
+    GaussianNoise: lambda folder: GaussianNoise(0.0),
+    LabelSmoothing: lambda folder: LabelSmoothing(0.0),
+    MetricsLog: EXAMPLES[MetricsLog],
+    MixUp: "it mixes every row; as alpha goes to 0 it leaves or swaps whole rows",
+    PGD: lambda folder: PGD(0.0, step=0.04, steps=3),
+    Rotate: lambda folder: Rotate(0.0),
+    Scale: lambda folder: Scale(0.0),
+    Shift: lambda folder: Shift(0.0),
+    TRADES: lambda folder: TRADES(0.0, 0.1, step=0.04, steps=3),
+    Validate: EXAMPLES[Validate],
+}
+
+# At zero strength these resample pictures, or add in another order: equal to rounding, not to the bit.
+ROUNDED: frozenset[type[Method]] = frozenset({Crop, Rotate, Scale, Backprop})
+
+
+class Grows(Method):
+    """Lets the objective pass for a net that grows."""
+
+    def setup(self, run: Run) -> None:
+        run.objective.grow = lambda: None  # type: ignore[assignment]
+
+
+# What a method needs beside it to have something to do in a run of one objective.
+COMPANIONS: dict[type[Method], Make] = {
+    GrowColumns: lambda folder: Grows(),
+    PCGrad: lambda folder: Distil(teacher(CLASSES)),
 }

@@ -105,4 +105,7 @@ def _say(text: str) -> None:
 
 
 def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"warning: {' '.join(str(message).split())}")
+    from sonde.core.errors import Notice
+
+    text = " ".join(str(message).split())
+    _say(f"· {text}" if isinstance(message, Notice) else f"warning: {text}")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .batch import Batch, map_tree
     from .build import Build
     from .engine import Engine, pick_device, rank_and_world, seed_everything
-    from .errors import Refused, SondeError
+    from .errors import Notice, Refused, SondeError
     from .loop import Budget, fit
     from .loss import Loss, Term
     from .measure import Measure
@@ -54,6 +54,7 @@ _HOMES = {
         "seed_everything",
     ),
     ".errors": (
+        "Notice",
         "Refused",
         "SondeError",
     ),
@@ -118,6 +119,7 @@ __all__ = [
     "Measured",
     "Method",
     "NonFinite",
+    "Notice",
     "Objective",
     "Params",
     "Read",

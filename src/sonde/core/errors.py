@@ -21,6 +21,10 @@ class SondeError(Exception):
         return f"{self.cause}\n  {self.remedy}"
 
 
+class Notice(UserWarning):
+    """Something was changed on the user's behalf, and is right: to be known, not to be mended."""
+
+
 class Refused(SondeError):
     """Refused for safety: doing it could run code, leave a folder or break a promise."""
 

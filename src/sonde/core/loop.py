@@ -50,7 +50,7 @@ def fit(run: Run, source: Source, budget: Budget) -> Run:
     source = run.chain("source", source, run)
     per_epoch, clock = source.steps_per_epoch, time.perf_counter
     limit = budget.steps_of(per_epoch)
-    run.source, run.total = source, limit or max(1, run.done)
+    run.source, run.limit, run.total = source, limit, limit or max(1, run.done)
     if run.done == 0 or run.interrupted:
         run.stop = None  # else it was killed between a method's stopping it and its end, and must not go on
     run.objective.train()

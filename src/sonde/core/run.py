@@ -15,7 +15,7 @@ from torch.func import functional_call
 from .backprop import Backprop, all_finite, first_nonfinite, nonfinite_gradient
 from .batch import Batch
 from .engine import Engine, pick_device, placed_like, rank_and_world, rng_state, set_rng_state, sharing
-from .errors import Refused, SondeError
+from .errors import Notice, Refused, SondeError
 from .loss import Loss
 from .method import At, Event, Gradient, Grads, Method, Params, Read, Settled, Source, Stepped, defines, returned
 from .objective import Objective
@@ -31,9 +31,11 @@ class Run:
         for the device once a step.
 
     step: steps taken since the beginning. stage: stages finished. done: steps taken in the current stage.
-    total: steps the current stage will take (an estimate under a time budget).
+    total: steps the current stage will take (an estimate under a time budget). limit: the most it may; None if only
+        time limits it.
     seconds: time spent in the stage. elapsed: time spent in all stages.
     stop: why the stage should end after this step; None to go on.
+    notes: what was changed so that the methods go together, a line each, for whoever reports on the run.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Run:
         self.step = self.stage = self.done = 0
         self.total, self.seconds, self.elapsed = 1, 0.0, 0.0
         self.stop: str | None = None
+        self.limit: int | None = None
+        self.notes: list[str] = []
         self.source: Source | None = None
         self._losses: dict[str, Loss] = {}
         self.estimator = self._slot("estimate") or Backprop()
@@ -92,6 +96,11 @@ class Run:
             self._params[turn] = {k: p for k, p in self.objective.named_parameters() if id(p) in mine}
         return self._params[turn]
 
+    def renew(self) -> None:
+        """Parameters were added or replaced after the run was built: set the update rule up again for those there are."""
+        self._params.clear()
+        self.updater.setup(self)
+
     def _compile(self) -> Any:
         compiled = torch.compile(self.call)
 
@@ -105,6 +114,12 @@ class Run:
                 return self.call(turn, batch)  # type: ignore[no-any-return]
 
         return call
+
+    def note(self, text: str) -> None:
+        """Say once what was changed on the user's behalf, and keep it for the report."""
+        if text not in self.notes:
+            self.notes.append(text)
+            warnings.warn(text, Notice, stacklevel=2)
 
     # ------------------------------------------------------------ evaluation
     def chain(self, hook: str, value: Any, *args: Any) -> Any:
@@ -280,7 +295,10 @@ class Run:
             raise ValueError(
                 f"the state is of a run with the methods {', '.join(saved)}; this one has {', '.join(names)}"
             )
+        before = list(map(id, self.objective.parameters()))
         self.load_weights(state["objective"])
+        if list(map(id, self.objective.parameters())) != before:  # a net grew to the weights it was given
+            self.renew()
         self.estimator.load_state_dict(state["estimator"])
         for m, s in zip(self.methods, state["methods"], strict=True):
             m.load_state_dict(s["state"])

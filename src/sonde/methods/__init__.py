@@ -3,18 +3,53 @@
 from sonde.core import Backprop
 
 from .augment import Colour, Crop, CutMix, Erase, Flip, MixUp, Rotate, Scale, Shift
+from .compress import Distil, Hint, LotteryTicket, Prune, Quantise
+from .continual import (
+    AGEM,
+    EWC,
+    DarkReplay,
+    GrowColumns,
+    LearningWithoutForgetting,
+    Replay,
+    Retention,
+    SynapticIntelligence,
+)
+from .fair import GroupConstraint, Reweighing
 from .observe.checkpoint import Checkpoint
 from .observe.metrics_log import MetricsLog
 from .observe.validate import Validate
 from .optimise.clip import Clip
 from .optimise.descend import Descend, adam, adamw, sgd
 from .optimise.fit_inputs import FitInputs
+from .optimise.pcgrad import PCGrad
+from .optimise.sam import SAM
+from .private.dpsgd import DPSGD
 from .regularise.early_stopping import EarlyStopping
 from .regularise.ema import EMA
+from .regularise.l1 import L1
 from .regularise.label_smoothing import LabelSmoothing
+from .regularise.swa import SWA
 from .robust import FGSM, PGD, TRADES, GaussianNoise
 
 __all__ = [
+    "DPSGD",
+    "L1",
+    "SAM",
+    "SWA",
+    "Distil",
+    "Hint",
+    "LotteryTicket",
+    "PCGrad",
+    "Prune",
+    "Quantise",
+    "SynapticIntelligence",
+    "Retention",
+    "Replay",
+    "LearningWithoutForgetting",
+    "GrowColumns",
+    "DarkReplay",
+    "EWC",
+    "AGEM",
     "EMA",
     "FGSM",
     "PGD",
@@ -31,9 +66,11 @@ __all__ = [
     "FitInputs",
     "Flip",
     "GaussianNoise",
+    "GroupConstraint",
     "LabelSmoothing",
     "MetricsLog",
     "MixUp",
+    "Reweighing",
     "Rotate",
     "Scale",
     "Shift",

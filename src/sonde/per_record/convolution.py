@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from .uses import CHUNK, TOUCH, Small, Use
 
+WINDOWS = 1 << 20
+"""Numbers of windows laid out at a time: fewer cost more in calls, more no longer fit a cache."""
+
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
@@ -48,7 +51,7 @@ class Kernel(Use):
         kernel, n = self.shape[2:], len(x)
         if layer.transposed:
             # out = (in - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1
-            ends = [int(p) for p in reversed(layer.padding) for _ in range(2)]
+            ends = [p for n in reversed(range(len(kernel))) for p in (int(layer.padding[n]),) * 2]
             wide, narrow = F.pad(g, ends), x
         else:
             wide, narrow = self._padded(x), g
@@ -78,13 +81,13 @@ class Kernel(Use):
             size = max(1, CHUNK // max(t**2, d * t))
             ends = [(i, min(i + size, self.records)) for i in range(0, self.records, size)]
             return torch.cat([self._inner(*e) for e in ends])
-        held = self.x[0].numel() + self.g[0].numel() if self.records else 0
-        if self.shape.numel() <= 2 * held * self.rows:  # about what is held already: form them once
-            size = max(1, CHUNK // max(1, d * self.groups * t))
-            parts = [self.each(i, min(i + size, self.records)) for i in range(0, self.records, size)]
-            self._held = Small(torch.cat(parts))
+        size = max(1, WINDOWS // max(1, d * self.groups * t))
+        parts = [(i, min(i + size, self.records)) for i in range(0, self.records, size)]
+        held = self.rows * (self.x[0].numel() + self.g[0].numel()) if self.records else 0
+        if self.shape.numel() <= 4 * held:  # not much more than is held already: form them once
+            self._held = Small(torch.cat([self.each(*part) for part in parts]))
             return self._held.squared_norms()
-        return super().squared_norms()
+        return torch.cat([Small(self.each(*part)).squared_norms() for part in parts])
 
     def _inner(self, start: int, stop: int) -> Tensor:
         seen, signal = (self._by_record(t, stop - start) for t in self._unfolded(start, stop))
@@ -98,12 +101,13 @@ class Kernel(Use):
         t = t.view(records, self.rows, self.groups, *t.shape[1:]).permute(0, 2, 3, 1, 4)
         return t.reshape(records * self.groups, t.shape[2], -1)
 
-    def weighted(self, weights: Tensor) -> Tensor:
-        """The plain gradient of the kernel, of rescaled signals."""
+    def add(self, weights: Tensor, out: Tensor) -> None:
+        """See `Use.add`: the plain gradient of the kernel, of rescaled signals."""
         if self._held is not None:
-            return self._held.weighted(weights)
+            self._held.add(weights, out)
+            return
         layer = self.layer
-        w = weights.to(self.g.dtype).repeat_interleave(self.rows).view(-1, *[1] * (self.g.dim() - 1))
+        w = weights.repeat_interleave(self.rows).view(-1, *[1] * (self.g.dim() - 1))
         if layer.transposed:
             x, padding, output_padding = self.x, list(layer.padding), list(layer.output_padding)
         elif layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
@@ -123,4 +127,4 @@ class Kernel(Use):
             layer.groups,
             [False, True, False],
         )
-        return g  # type: ignore[no-any-return]
+        out.add_(g)

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sonde.core.method import Grads
+from sonde.core.method import Grads, Params
 
 from .uses import Use
 
@@ -65,11 +65,11 @@ def one_each(n: int) -> Together:
 class PerRecord:
     """The gradients of R records with respect to named parameters. A parameter that no record reaches has no entry.
 
-    uses: by parameter. together: which rows are which record's; `ids` holds the records' order.
+    params: the parameters. uses: by parameter. together: which rows are which record's.
     """
 
-    def __init__(self, uses: Mapping[str, Use], together: Together) -> None:
-        self.uses, self.together, self.records = dict(uses), together, together.records
+    def __init__(self, params: Params, uses: Mapping[str, Use], together: Together) -> None:
+        self.params, self.uses, self.together, self.records = params, dict(uses), together, together.records
 
     @property
     def ids(self) -> Tensor | None:
@@ -88,10 +88,17 @@ class PerRecord:
             return torch.zeros(self.records)
         return torch.stack(list(self.squared_norms.values())).sum(0).clamp_min_(0).sqrt_()
 
+    def add(self, weights: Tensor | Mapping[str, Tensor], out: Grads) -> None:
+        """out += sum_r weights[r] gradient[r], in place. weights: (R,), or (R,) by parameter."""
+        for k, use in self.uses.items():
+            w = weights[k] if isinstance(weights, Mapping) else weights
+            use.add(w.to(out[k].dtype), out[k])
+
     def weighted(self, weights: Tensor | Mapping[str, Tensor]) -> Grads:
         """sum_r weights[r] gradient[r]. weights: (R,), or (R,) by parameter."""
-        by_name = weights if isinstance(weights, Mapping) else dict.fromkeys(self.uses, weights)
-        return {k: use.weighted(by_name[k]) for k, use in self.uses.items()}
+        out = {k: torch.zeros_like(self.params[k], memory_format=torch.contiguous_format) for k in self.uses}
+        self.add(weights, out)
+        return out
 
     def squares(self) -> Grads:
         """sum_r gradient[r]^2, elementwise: R times the diagonal of the empirical Fisher information."""

@@ -8,8 +8,6 @@
 The module is not wrapped and nothing of it is changed: while `capture` lasts, hooks note what went into each layer, and
 the place in autograd's graph at which its output is. The backward pass stops at those places: the gradients of the
 parameters are never formed, one record's or all records' together, unless that is the cheapest way.
-
-Entry: per-record gradients; ghost clipping.
 """
 
 # N rows, R records, K rows a record
@@ -133,7 +131,7 @@ class Tape:
                 if (name := self.names.get(id(p))) is not None:
                     parts.setdefault(name, []).append((rows, use))
         uses = {k: joined(parts[k], self.params[k].shape) for k in self.params if k in parts}
-        return PerRecord(uses, together)
+        return PerRecord(self.params, uses, together)
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 A use knows how to give the gradient of each record by itself (`each`), and, where algebra allows, its length, weighted
 sum and sum of squares without ever holding one gradient a record: "ghost" norms (Goodfellow, 2015; Li et al., 2022,
 sec. 4) and book-keeping (Bu et al., 2023, sec. 3). Which way is taken is decided per use by its cost.
-
-Entry: per-record gradients.
 """
 
 # R records, K rows a record, T positions (time steps, pixels), D features in, P features out
@@ -37,13 +35,10 @@ class Use:
         """The squared length of each record's gradient, (R,)."""
         return torch.cat([torch.linalg.vector_norm(g.flatten(1), dim=1).square() for _, g in self._chunks()])
 
-    def weighted(self, weights: Tensor) -> Tensor:
-        """sum_r weights[r] gradient[r]. weights: (R,)."""
-        total = None
+    def add(self, weights: Tensor, out: Tensor) -> None:
+        """out += sum_r weights[r] gradient[r]. weights: (R,); out: (*shape), contiguous."""
         for part, g in self._chunks():
-            summed = torch.mv(g.flatten(1).t(), weights[part].to(g.dtype))
-            total = summed if total is None else total.add_(summed)
-        return self._zeros() if total is None else total.view(self.shape)
+            out.view(-1).addmv_(g.reshape(len(g), -1).t(), weights[part])
 
     def squares(self) -> Tensor:
         """sum_r gradient[r]^2, elementwise, (*shape)."""
@@ -51,16 +46,13 @@ class Use:
         for _, g in self._chunks():
             summed = g.square().sum(0)
             total = summed if total is None else total.add_(summed)
-        return self._zeros() if total is None else total
+        return torch.zeros(self.shape) if total is None else total
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
         size = max(1, CHUNK // max(1, self.shape.numel()))
         for start in range(0, self.records, size):
             stop = min(start + size, self.records)
             yield slice(start, stop), self.each(start, stop)
-
-    def _zeros(self) -> Tensor:
-        return torch.zeros(self.shape)
 
 
 class Small(Use):
@@ -78,12 +70,11 @@ class Small(Use):
 
     def squared_norms(self) -> Tensor:
         """See `Use.squared_norms`."""
-        return torch.linalg.vector_norm(self.gradients.flatten(1), dim=1).square()
+        return torch.linalg.vector_norm(self.gradients.reshape(self.records, -1), dim=1).square()
 
-    def weighted(self, weights: Tensor) -> Tensor:
-        """See `Use.weighted`."""
-        flat = self.gradients.flatten(1)
-        return torch.mv(flat.t(), weights.to(flat.dtype)).view(self.shape)
+    def add(self, weights: Tensor, out: Tensor) -> None:
+        """See `Use.add`."""
+        out.view(-1).addmv_(self.gradients.reshape(self.records, -1).t(), weights)
 
     def squares(self) -> Tensor:
         """See `Use.squares`."""
@@ -123,12 +114,12 @@ class Dense(Use):
         parts = [(self.a[i : i + size], self.g[i : i + size]) for i in range(0, self.records, size)]
         return torch.cat([_gram(a).mul_(_gram(g)).sum((1, 2)) for a, g in parts])
 
-    def weighted(self, weights: Tensor) -> Tensor:
-        """(weights g)^T a: the plain weight gradient, of rescaled signals."""
+    def add(self, weights: Tensor, out: Tensor) -> None:
+        """out += (weights g)^T a: the plain weight gradient, of rescaled signals."""
         if self._held is not None:
-            return self._held.weighted(weights)
-        w = weights.to(self.g.dtype).view(-1, 1, 1)
-        return (self.g * w).flatten(0, 1).t() @ self.a.flatten(0, 1)
+            self._held.add(weights, out)
+        else:
+            out.addmm_((self.g * weights.view(-1, 1, 1)).flatten(0, 1).t(), self.a.flatten(0, 1))
 
     def squares(self) -> Tensor:
         """(g^2)^T a^2 at one position a record; else from the gradients, a few records at a time."""
@@ -170,10 +161,9 @@ class Lookup(Use):
         record, _, sums = self._distinct()
         return sums.new_zeros(self.records).index_add_(0, record, sums.square().sum(1))
 
-    def weighted(self, weights: Tensor) -> Tensor:
-        """See `Use.weighted`."""
-        g = self.g * weights.to(self.g.dtype).view(-1, 1, 1)
-        return g.new_zeros(self.shape).index_add_(0, self.ids.flatten(), g.flatten(0, 1))
+    def add(self, weights: Tensor, out: Tensor) -> None:
+        """See `Use.add`."""
+        out.index_add_(0, self.ids.flatten(), (self.g * weights.view(-1, 1, 1)).flatten(0, 1))
 
     def squares(self) -> Tensor:
         """See `Use.squares`."""
@@ -199,9 +189,10 @@ class Tied(Use):
         cross = product.mul_(self.dense.g.gather(2, ids)).sum((1, 2))
         return self.lookup.squared_norms() + self.dense.squared_norms() + 2 * cross
 
-    def weighted(self, weights: Tensor) -> Tensor:
-        """See `Use.weighted`."""
-        return self.lookup.weighted(weights) + self.dense.weighted(weights)
+    def add(self, weights: Tensor, out: Tensor) -> None:
+        """See `Use.add`."""
+        self.lookup.add(weights, out)
+        self.dense.add(weights, out)
 
 
 class Sum(Use):
@@ -218,9 +209,10 @@ class Sum(Use):
             total = total + use.each(start, stop).view(total.shape)
         return total
 
-    def weighted(self, weights: Tensor) -> Tensor:
-        """See `Use.weighted`: sums add up by themselves."""
-        return torch.stack([use.weighted(weights).view(self.shape) for use in self.uses]).sum(0)
+    def add(self, weights: Tensor, out: Tensor) -> None:
+        """See `Use.add`: sums add up by themselves."""
+        for use in self.uses:
+            use.add(weights, out.view(use.shape))
 
 
 class Pieces(Use):
@@ -251,9 +243,10 @@ class Pieces(Use):
             return super().squared_norms()
         return torch.stack([use.squared_norms() for _, use in self.parts]).sum(0)
 
-    def weighted(self, weights: Tensor) -> Tensor:
-        """See `Use.weighted`."""
-        return self._placed(use.weighted(weights) for _, use in self.parts)
+    def add(self, weights: Tensor, out: Tensor) -> None:
+        """See `Use.add`."""
+        for rows, use in self.parts:
+            use.add(weights, out[rows])
 
     def squares(self) -> Tensor:
         """See `Use.squares`."""
@@ -264,7 +257,7 @@ def joined(uses: Sequence[tuple[slice | None, Use]], shape: torch.Size) -> Use:
     """One use from all uses of a parameter of the given shape, each of some of its rows or of all (None)."""
     pieces: dict[tuple[int, int], list[Use]] = {}
     for rows, use in uses:
-        pieces.setdefault((0, shape[0]) if rows is None else (rows.start, rows.stop), []).append(use)
+        pieces.setdefault((0, shape[0] if shape else 1) if rows is None else (rows.start, rows.stop), []).append(use)
     if len(pieces) == 1:
         ((start, stop),) = pieces
         if rows is None or stop - start == shape[0]:

@@ -32,6 +32,8 @@ class AGEM(Method):
 
     remembers = True
 
+    remembers = True
+
     def __init__(self, capacity: int = 1000, rows: int = 128, keep: Keep = "class-balanced", seed: int = 0) -> None:
         if rows < 1:
             raise ValueError(f"rows is a number of remembered rows, at least 1; got {rows}")

@@ -38,6 +38,8 @@ class DarkReplay(Method):
 
     remembers = True
 
+    remembers = True
+
     def __init__(
         self,
         capacity: int = 1000,

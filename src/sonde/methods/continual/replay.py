@@ -35,6 +35,8 @@ class Replay(Method):
 
     remembers = True
 
+    remembers = True
+
     def __init__(
         self, capacity: int = 1000, rows: int = 32, strength: float = 1.0, keep: Keep = "reservoir", seed: int = 0
     ) -> None:

@@ -30,6 +30,8 @@ class SAM(Method):
     those of before, bit for bit, when the update rule moves them, and after a failure too.
     """
 
+    evaluations = 2
+
     def __init__(self, rho: float = 0.05, adaptive: bool = False) -> None:
         if not 0 <= rho < float("inf"):
             raise ValueError(f"rho is a radius, 0 or more; got {rho}")

@@ -93,7 +93,7 @@ class EarlyStopping(Method):
 
 
 def _moved(name: str) -> str:
-    return f"put {name} before EarlyStopping in the list of methods"
+    return f"put {name} before EarlyStopping in the list of methods, or leave one of them out"
 
 
 LOWER_IS_BETTER = frozenset({"loss", "nll", "mse", "mae", "error"})

@@ -1,0 +1,58 @@
+"""Gaussian noise that nobody can draw again.
+
+torch seeds its CPU generator (MT19937) with 32 bits, which can be tried one after the other; here the state is made of
+256 bits of the system's entropy. The generator (SFC64; Doty-Humphrey, 2010) is fast and passes the batteries of
+statistical tests, but is no cipher; and sums in floating point are not the real numbers of the proofs (Mironov, 2012).
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PAIRS = 1 << 15
+"""Pairs of numbers made at a time, which stay in a core's cache."""
+
+
+class NoiseStream:
+    """A stream of independent N(0, 1) numbers. seed: for tests, which repeat them; None: from the system's entropy."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        entropy = secrets.randbits(256) if seed is None else seed
+        self.bits = np.random.SFC64(np.random.SeedSequence(entropy))
+
+    def like(self, tensor: Tensor, std: float) -> Tensor:
+        """Contiguous noise of the tensor's shape, type and device with standard deviation `std`; zeros for 0."""
+        if not std:
+            return torch.zeros_like(tensor, memory_format=torch.contiguous_format)
+        n = tensor.numel()
+        flat = torch.empty(n + n % 2)
+        for start in range(0, len(flat), 2 * PAIRS):
+            self._fill(flat[start : start + 2 * PAIRS], std)
+        return flat[:n].view(tensor.shape).to(tensor)
+
+    def _fill(self, out: Tensor, std: float) -> None:
+        """Box and Muller (1958): std sqrt(-2 log u) (cos v, sin v), u in (0, 1), v in [-pi, pi)."""
+        half = len(out) // 2
+        bits = torch.from_numpy(self.bits.random_raw(half).view(np.int32))
+        # 31 bits, the lowest value half a step above 0: the tails reach 6.6 standard deviations.
+        logs = (bits[:half] & 0x7FFFFFFF).float().add_(0.5).log_()
+        radius = torch.rsub(logs, 62 * math.log(2) * std**2, alpha=2 * std**2).sqrt_()
+        angle = bits[half:].float().mul_(math.pi / 2**31)
+        torch.mul(angle.cos(), radius, out=out[:half])
+        torch.mul(angle.sin_(), radius, out=out[half:])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is."""
+        state = self.bits.state
+        return {"state": [str(int(v)) for v in state["state"]["state"]]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        words = np.array([int(v) for v in state["state"]], dtype=np.uint64)
+        self.bits.state = {"bit_generator": "SFC64", "state": {"state": words}, "has_uint32": 0, "uinteger": 0}
