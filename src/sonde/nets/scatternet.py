@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sonde.core import SondeError
 
+from .layers.remember import Remember
 from .layers.scattering import Scattering
 
 # N rows, C channels, H height, W width, K averages a position, T outputs
@@ -28,7 +29,8 @@ class ScatterNet(nn.Module):
     groups: of the C K averages at a position that are normalised together; must divide their number.
     widths: channels of 3 x 3 convolutions with tanh, the first at every second position, followed by a dense layer of
         32 units; the paper's small net is (16, 32), and none makes the net linear.
-    scales, orientations: see `Scattering`.
+    scales: see `Scattering`.
+    remember: training rows whose averages are computed once and kept (16 kB each for MNIST); see `Remember`.
     Reads x: (N, C, H, W), floating point. Returns (N, T). 39,700 parameters for MNIST.
 
     >>> sum(p.numel() for p in ScatterNet().parameters())
@@ -44,11 +46,12 @@ class ScatterNet(nn.Module):
         groups: int = 27,
         widths: Sequence[int] = (),
         scales: int = 2,
-        orientations: int = 8,
+        remember: int = 0,
     ) -> None:
         super().__init__()
-        self.scattering = Scattering(height, width, scales, orientations)
-        maps = channels * self.scattering.maps
+        scattering = Scattering(height, width, scales)
+        self.scattering = Remember(scattering, rows=remember)
+        maps = channels * scattering.maps
         if groups < 1 or maps % groups:
             choices = [g for g in range(1, maps + 1) if maps % g == 0]
             raise SondeError(
