@@ -58,7 +58,8 @@ class Hint(Method):
         player = run.objective.players().get(self.turn)
         if player is None:
             raise SondeError(
-                f"the objective has no player {self.turn!r}", f"it has {', '.join(run.objective.players())}"
+                f"Hint teaches the player {self.turn!r}, which the objective does not have",
+                f"choose turn from {', '.join(run.objective.players())}",
             )
         mine = _layer(run.objective, self.layer, "student")
         theirs = _layer(self._teacher.net, self.teacher_layer, "teacher")
@@ -84,7 +85,10 @@ class Hint(Method):
         wanted, self._wanted = self._wanted, None
         if shown is None or wanted is None:
             which = f"{self.layer!r} of the student" if shown is None else f"{self.teacher_layer!r} of the teacher"
-            raise SondeError(f"the layer {which} took no part in the answer", "name another layer")
+            raise SondeError(
+                f"Hint watches the layer {which}, which took no part in the answer",
+                "name another layer; methods that replace layers (Quantise) stand before Hint in the list",
+            )
         student = shown[1].to(wanted.dtype)  # (N, S, ...)
         if self._regressor is not None:
             prefix = next(k for k, m in at.run.objective.named_modules() if m is self._regressor)
@@ -92,8 +96,9 @@ class Hint(Method):
             student = torch.einsum("ns...,ts->nt...", student, weight) + _along(bias, student)
         if student.shape != wanted.shape:
             raise SondeError(
-                f"{self.layer!r} gives {tuple(shown[1].shape[1:])} numbers a row and {self.teacher_layer!r} of the "
-                f"teacher {tuple(wanted.shape[1:])}: beyond the channels they must agree",
+                f"Hint compares layers that agree beyond the channels; {self.layer!r} gives "
+                f"{tuple(shown[1].shape[1:])} numbers a row, {self.teacher_layer!r} of the teacher "
+                f"{tuple(wanted.shape[1:])}",
                 "name two dense layers, or two convolutions that see the same positions",
             )
         value = 0.5 * (student - wanted).square().flatten(1).mean(1)  # (N,)
@@ -154,7 +159,7 @@ def _layer(module: nn.Module, name: str, whose: str) -> nn.Module:
     if name in found and name:
         return found[name]
     near = [k for k in found if k.endswith(f".{name}")] or [k for k in found if k]
-    raise SondeError(f"the {whose} has no layer {name!r}", f"choose one of {', '.join(near[:12])}")
+    raise SondeError(f"Hint: the {whose} has no layer {name!r}", f"choose one of {', '.join(near[:12])}")
 
 
 def _width(layer: nn.Module) -> int | None:

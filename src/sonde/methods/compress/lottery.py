@@ -88,7 +88,7 @@ class LotteryTicket(Method):
         now = run.objective.state_dict()
         early = {k: placed_like(v, now[k]) for k, v in zeroed(self.masks, self.early).items()}
         run.load_weights({**now, **early})
-        run.updater.setup(run)
+        run.renew()
 
     def grads(self, run: Run, turn: str, grads: Grads) -> Grads:
         """See `Method.grads`."""

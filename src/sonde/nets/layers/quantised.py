@@ -45,6 +45,7 @@ class Quantised(nn.Module):
         super().__init__()
         self.bits, self._shape = bits, (layer,)  # in a tuple: no module of this one, whose parameters are its own
         self.weight, self.bias = layer.weight, layer.bias
+        self.out_channels = int(layer.weight.shape[0])  # or features: O, for whoever reads the output
         where = layer.weight.device
         self.register_buffer("low", torch.zeros((), device=where))
         self.register_buffer("high", torch.zeros((), device=where))
