@@ -166,9 +166,9 @@ def seed_everything(seed: int) -> None:
 
 def rng_state() -> dict[str, Any]:
     """The state of every global generator, of every process that shares the run."""
-    state: dict[str, Any] = {"torch": _of_every_rank(torch.get_rng_state()), "python": random.getstate()}
+    state: dict[str, Any] = {"torch": of_every_rank(torch.get_rng_state()), "python": random.getstate()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        state["cuda"] = _of_every_rank(torch.cuda.get_rng_state())
+        state["cuda"] = of_every_rank(torch.cuda.get_rng_state())
     if "numpy" in sys.modules:
         name, keys, *rest = sys.modules["numpy"].random.get_state()
         state["numpy"] = [name, torch.from_numpy(keys.astype("int64")), *rest]
@@ -195,7 +195,8 @@ def set_rng_state(state: dict[str, Any]) -> None:
         numpy.random.set_state((name, keys.numpy().astype("uint32"), *rest))
 
 
-def _of_every_rank(state: Tensor) -> list[Tensor]:
+def of_every_rank(state: Tensor) -> list[Tensor]:
+    """A tensor of every process that shares the run, in the order of their ranks."""
     if not sharing():
         return [state]
     sent = state.to(_wire())

@@ -24,8 +24,8 @@ class ByRecord:
     The layers' own algebra is tried first. What it gives is not believed: on the first batch, and on the first after
     the calls of layers change, it is compared with autograd on the same graph, under weights drawn at random (so that a
     gradient given to the wrong record shows) and for one record by itself. Where a layer is not understood, or the
-    comparison fails, `vmap` over a loss of one row is used from then on, and where even that fails, one row after the
-    other; a warning says why.
+    comparison fails, or a row's loss changes with other rows, `vmap` over a loss of one row is used from then on, and
+    where even that fails, one row after the other; a warning says why.
 
     way: `layers`, `vmap` or `rows`. reason: why it is not `layers`.
     """
@@ -48,8 +48,9 @@ class ByRecord:
             check = calls not in self._checked
             try:
                 per = tape.per_record(values, records, again=check)
-                if check:
+                if check and len(batch) > 1:
                     self._check(values, params, per, tape.coarse)
+                    self._check_rows(evaluate, params, batch, tape.coarse)
                     self._checked.add(calls)
                 return per
             except Unknown as unknown:
@@ -89,6 +90,17 @@ class ByRecord:
                     raise Unknown(f"the layers' own algebra does not give the gradient of {k}")
         if (per.norms[0] - length).abs() > tolerance * length + 1e-12:
             raise Unknown("the layers' own algebra does not give the length of a record's gradient")
+
+    def _check_rows(self, evaluate: Evaluate, params: Params, batch: Batch, coarse: bool) -> None:
+        """With every other row replaced, the first row's loss must stay; raises Unknown where it does not."""
+        fixed = {k: p.detach() for k, p in params.items()}
+        first = next(iter(params.values()))
+        found = []
+        for rows in (batch, batch[torch.zeros(len(batch), dtype=torch.int64, device=first.device)]):
+            with torch.random.fork_rng([first.device] if first.is_cuda else []):  # both draw the same dropout
+                found.append(evaluate(fixed, rows)[0].detach())
+        if (found[0] - found[1]).abs() > (5e-2 if coarse else 1e-3) * (found[0].abs() + 1e-3):
+            raise Unknown("the rows of a batch change each other's loss")
 
 
 def _length(tensors: Iterable[Tensor]) -> Tensor:

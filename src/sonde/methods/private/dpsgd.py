@@ -20,6 +20,7 @@ from sonde.core import (
     Batch,
     Build,
     Event,
+    Finished,
     Loss,
     Method,
     NonFinite,
@@ -93,6 +94,7 @@ class DPSGD(Method):
         self.allowed: int | None = None  # queries that the noise was planned for
         self.rate, self.records = 1.0, 0
         self.seed = secrets.randbits(128) if insecure_seed is None else insecure_seed
+        self.noise = NoiseStream(insecure_seed)
         self._drawn: Tensor | None = None
 
     # ------------------------------------------------------------ before the first step
@@ -124,7 +126,8 @@ class DPSGD(Method):
         if run.shared:  # all sample alike, and each draws noise of its own
             parts = of_first([float(self.seed >> shift & 0xFFFFFFFF) for shift in (96, 64, 32, 0)])
             self.seed = sum(int(part) << shift for part, shift in zip(parts, (96, 64, 32, 0), strict=True))
-        self.noise = NoiseStream(None if self.insecure_seed is None else self.insecure_seed + rank_and_world()[0])
+            if self.insecure_seed is not None:
+                self.noise = NoiseStream(self.insecure_seed + rank_and_world()[0])
 
     def built(self, build: Build[Objective]) -> Build[Objective]:
         """See `Method.built`."""
@@ -151,6 +154,8 @@ class DPSGD(Method):
                 f"the noise was planned for one stage, which has spent epsilon {self.target_epsilon}",
                 "give noise_multiplier, and stop when the epsilon that the run reports is enough",
             )
+        elif isinstance(event, Finished):
+            self._drawn = None
         elif isinstance(event, Stepped) and self.allowed is not None:
             if self.queries + self._queries_a_step(run) > self.allowed and run.going and run.done < run.total:
                 run.stop = "the privacy budget is spent"
@@ -284,8 +289,9 @@ class DPSGD(Method):
             self.history[-1][2] += 1
         else:
             self.history.append([multiplier, self.rate, 1])
-        # Processes' noises add up: each adds its share of the variance.
-        std = self.clipping.noise(multiplier) * self.clipping.bound / math.sqrt(rank_and_world()[1])
+        z = self.clipping.noise(multiplier)
+        # Processes' noises add up: each adds its share of the variance. (No noise goes with no bound.)
+        std = z * self.clipping.bound / math.sqrt(rank_and_world()[1]) if z else 0.0
         return {k: self.noise.like(p, std / lot) for k, p in params.items()}
 
     # ------------------------------------------------------------ what it cost
@@ -305,7 +311,9 @@ class DPSGD(Method):
             "history": self.history,
             "noise_multiplier": self.noise_multiplier,
             "allowed": self.allowed,
-            "seed": self.seed,
+            "rate": self.rate,
+            "records": self.records,
+            "seed": str(self.seed),
             "noise": self.noise.state_dict(),
             "clipping": self.clipping.state_dict(),
         }
@@ -313,7 +321,8 @@ class DPSGD(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self.history, self.noise_multiplier = [list(h) for h in state["history"]], state["noise_multiplier"]
-        self.allowed, self.seed = state["allowed"], state["seed"]
+        self.allowed, self.rate, self.records = state["allowed"], state["rate"], state["records"]
+        self.seed = int(state["seed"])
         self.noise.load_state_dict(state["noise"])
         self.clipping.load_state_dict(state["clipping"])
 

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sonde.core.engine import of_every_rank, rank_and_world
+
 PAIRS = 1 << 15
 """Pairs of numbers made at a time, which stay in a core's cache."""
 
@@ -48,11 +50,11 @@ class NoiseStream:
         torch.mul(angle.sin_(), radius, out=out[half:])
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream is."""
+        """Where the stream of every process is."""
         state = self.bits.state
-        return {"state": [str(int(v)) for v in state["state"]["state"]]}
+        return {"words": of_every_rank(torch.from_numpy(state["state"]["state"].view(np.int64).copy()))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        words = np.array([int(v) for v in state["state"]], dtype=np.uint64)
+        words = state["words"][rank_and_world()[0]].numpy().copy().view(np.uint64)
         self.bits.state = {"bit_generator": "SFC64", "state": {"state": words}, "has_uint32": 0, "uinteger": 0}
