@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from sonde.core import Backprop, Budget, Engine, Method, Run, Settled, Stepped, fit, rank_and_world
+from sonde.core import Backprop, Batch, Budget, Engine, Method, Run, Settled, Stepped, fit, rank_and_world
 from sonde.data.rows import Rows
-from sonde.methods import EMA, Checkpoint, Clip, EarlyStopping, FitInputs, MetricsLog, Validate, adamw, sgd
+from sonde.methods import DPSGD, EMA, Checkpoint, Clip, EarlyStopping, FitInputs, MetricsLog, Validate, adamw, sgd
 from sonde.objectives import Classify
 from sonde.optim.schedules import Cosine
 from tests.support import GAN, L2, SAM, Call, Halves, Joint, blobs, gan_rows, mlp
@@ -77,6 +77,32 @@ def equal(variant: str, parallel: str) -> dict[str, Any]:
     torch.manual_seed(0)
     run = Run(Classify(Scaled()), EQUAL[variant](), engine(parallel))
     return found(fit(run, rows(), Budget(steps=10)))
+
+
+def private(parallel: str) -> dict[str, Any]:
+    """Without noise, so that two processes can be compared with one."""
+    torch.manual_seed(0)
+    method = DPSGD(0.3, noise_multiplier=0.0, insecure_seed=1, microbatch=3)
+    run = Run(Classify(mlp(4, 8, 3)), [L2(), method, sgd(0.1)], engine(parallel))
+    return {**found(fit(run, rows(), Budget(steps=10))), "steps": method.spent.steps}
+
+
+def noisy(parallel: str) -> dict[str, Any]:
+    """What the noise adds to a gradient: its standard deviation as a multiple of what is promised."""
+    torch.manual_seed(0)
+    method = DPSGD(0.3, noise_multiplier=2.0, insecure_seed=1)
+    run = Run(Classify(mlp(4, 8, 3)), [method, sgd(0.1)], engine(parallel))
+    world = rank_and_world()[1]
+    empty = Batch(
+        torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), {}, 8 / world
+    )
+    noise = torch.cat([g.flatten() for _ in range(100) for g in run.gradient("model", empty).values()])
+    states = method.state_dict()["noise"]["words"]
+    return {
+        "std": float(noise.std() / (2.0 * 0.3 / 8)),
+        "first": noise[:5].tolist(),
+        "streams": [w.tolist() for w in states],
+    }
 
 
 def game(parallel: str, *methods: Method, norm: bool = False) -> dict[str, Any]:
@@ -178,6 +204,9 @@ def cases(folder: Path) -> dict[str, Callable[[], dict[str, Any]]]:
         every[f"signalled-{p}"] = lambda p=p: signalled(p)  # type: ignore[misc]
         every[f"timed-{p}"] = lambda p=p: timed(folder / p, p)  # type: ignore[misc]
         every[f"joint-{p}"] = lambda p=p: joint(p)  # type: ignore[misc]
+    every["private-ddp"] = lambda: private("ddp")
+    every["noisy-ddp"] = lambda: noisy("ddp")
+    every["private-fsdp"] = lambda: refused(lambda: private("fsdp"))
     every["game-ddp"] = lambda: game("ddp")
     every["game in microbatches-ddp"] = lambda: game("ddp", Backprop(microbatch=3))
     every["game-fsdp"] = lambda: refused(lambda: game("fsdp"))

@@ -56,6 +56,26 @@ def near(a: list[float], b: list[float], tolerance: float = 1e-6) -> None:
 
 
 # ---------------------------------------------------------------- the same numbers
+def test_two_processes_clip_what_one_would(folder: Path) -> None:
+    a, b = both(folder, "private-ddp")
+    one = processes.private("none")
+    near(a["weights"], b["weights"], 0.0)
+    near(a["weights"], one["weights"])
+    assert a["steps"] == one["steps"] == 10
+
+
+def test_the_noise_of_two_processes_is_as_large_as_that_of_one(folder: Path) -> None:
+    a, b = both(folder, "noisy-ddp")
+    assert a["first"] == b["first"] and a["std"] == b["std"]
+    assert a["std"] == pytest.approx(1.0, abs=0.02) == processes.noisy("none")["std"]
+    assert len(a["streams"]) == 2 and a["streams"][0] != a["streams"][1]
+
+
+def test_private_training_refuses_sharded_parameters(folder: Path) -> None:
+    for result in both(folder, "private-fsdp"):
+        assert "fsdp shards them" in result["words"]
+
+
 @BOTH
 @pytest.mark.parametrize("variant", processes.EQUAL)
 def test_two_processes_train_what_one_would(folder: Path, variant: str, parallel: str) -> None:
