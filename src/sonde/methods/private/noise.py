@@ -42,9 +42,10 @@ class NoiseStream:
         """Box and Muller (1958): std sqrt(-2 log u) (cos v, sin v), u in (0, 1), v in [-pi, pi)."""
         half = len(out) // 2
         bits = torch.from_numpy(self.bits.random_raw(half).view(np.int32))
-        # 31 bits, the lowest value half a step above 0: the tails reach 6.6 standard deviations.
-        logs = (bits[:half] & 0x7FFFFFFF).float().add_(0.5).log_()
-        radius = torch.rsub(logs, 62 * math.log(2) * std**2, alpha=2 * std**2).sqrt_()
+        # 31 bits, the lowest value half a step above 0: the tails reach 6.6 standard deviations. The highest
+        # round to 1, whose logarithm is exactly 0; a difference of logarithms might round below it.
+        u = (bits[:half] & 0x7FFFFFFF).float().mul_(2.0**-31).add_(2.0**-32)
+        radius = u.log_().mul_(-2 * std**2).sqrt_()
         angle = bits[half:].float().mul_(math.pi / 2**31)
         torch.mul(angle.cos(), radius, out=out[:half])
         torch.mul(angle.sin_(), radius, out=out[half:])
