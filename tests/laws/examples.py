@@ -35,6 +35,7 @@ from sonde.methods import (
     FitInputs,
     Flip,
     GaussianNoise,
+    GroupConstraint,
     GrowColumns,
     Hint,
     LabelSmoothing,
@@ -47,6 +48,7 @@ from sonde.methods import (
     Quantise,
     Replay,
     Retention,
+    Reweighing,
     Rotate,
     Scale,
     Shift,
@@ -66,10 +68,11 @@ class Pictures:
         g = torch.Generator().manual_seed(4)
         self.y = torch.randint(CLASSES, (32,), generator=g)
         self.x = (torch.rand(32, 1, SIDE, SIDE, generator=g) + self.y[:, None, None, None]) / (CLASSES + 1)
+        self.group = torch.arange(32) % 3 % 2  # two to one
         self.splits = {"train": torch.arange(22), "val": torch.arange(22, 32)}
 
     def batch(self, index: Tensor) -> Batch:
-        return Batch(self.x[index], self.y[index], index)
+        return Batch(self.x[index], self.y[index], index, {"group": self.group[index]})
 
 
 def teacher(outputs: int) -> nn.Module:
@@ -117,6 +120,8 @@ EXAMPLES: dict[type[Method], Make] = {
     FitInputs: lambda folder: FitInputs(),
     Flip: lambda folder: Flip(),
     GaussianNoise: lambda folder: GaussianNoise(0.1),
+    GroupConstraint: lambda folder: GroupConstraint(constraint="equalised_odds", rate=0.1, minimum=1),
+    Reweighing: lambda folder: Reweighing(minimum=1),
     LabelSmoothing: lambda folder: LabelSmoothing(0.2),
     MetricsLog: lambda folder: MetricsLog(folder / "metrics.jsonl", every_steps=3),
     MixUp: lambda folder: MixUp(CLASSES, alpha=1.0),
@@ -161,6 +166,8 @@ ZERO: dict[type[Method], Make | str] = {
     FitInputs: "it has no strength; what it sets was not set before",
     Flip: lambda folder: Flip(probability=0.0),
     GaussianNoise: lambda folder: GaussianNoise(0.0),
+    GroupConstraint: lambda folder: GroupConstraint(rate=0.0, damping=0.0, minimum=1),
+    Reweighing: "it has no strength; where labels do not depend on groups its weights are 1",
     LabelSmoothing: lambda folder: LabelSmoothing(0.0),
     MetricsLog: EXAMPLES[MetricsLog],
     MixUp: "it mixes every row; as alpha goes to 0 it leaves or swaps whole rows",
@@ -173,7 +180,7 @@ ZERO: dict[type[Method], Make | str] = {
 }
 
 # At zero strength these resample pictures, or add in another order: equal to rounding, not to the bit.
-ROUNDED: frozenset[type[Method]] = frozenset({Crop, Rotate, Scale, Backprop})
+ROUNDED: frozenset[type[Method]] = frozenset({Crop, Rotate, Scale, Backprop, GroupConstraint})
 
 
 class Grows(Method):

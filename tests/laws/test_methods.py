@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import sonde.methods
-from sonde.core import Batch, Budget, Engine, Method, Run, Settled, Started, Stepped, fit, read_state, write_state
+from sonde.core import Budget, Engine, Method, Run, Settled, Started, Stepped, fit, read_state, write_state
 from sonde.core.method import defines
 from sonde.data.rows import Rows
 from sonde.methods import DPSGD, Backprop, Validate, adam, sgd
@@ -75,7 +75,7 @@ def build(kind: type[Method], folder: Path, *extra: Method) -> tuple[Run, Method
 
 def rows() -> Rows:
     data = Pictures()
-    return Rows(data.x[:22], data.y[:22], batch_size=8)
+    return Rows(data.x[:22], data.y[:22], batch_size=8, fields={"group": data.group[:22]})
 
 
 def frozen(value: Any) -> Any:
@@ -163,12 +163,12 @@ def test_an_interrupted_run_ends_with_the_same_bits(kind: type[Method], tmp_path
 def test_evaluating_the_loss_changes_nothing(kind: type[Method], tmp_path: Path) -> None:
     run, _ = build(kind, tmp_path)
     fit(run, rows(), Budget(steps=3))
-    x, y = Pictures().x[:8], Pictures().y[:8]
+    batch = Pictures().batch(torch.arange(8))
     before = timeless({k: v for k, v in run.state_dict().items() if k != "rng"})
     for _ in range(3):
-        run.loss("model", run.params("model"), Batch(x, y, torch.arange(8)))
+        run.loss("model", run.params("model"), batch)
         if kind is not DPSGD:  # each of its gradients is a query, with noise of its own, and is counted
-            run.gradient("model", Batch(x, y, torch.arange(8)), record=False)
+            run.gradient("model", batch, record=False)
     assert timeless({k: v for k, v in run.state_dict().items() if k != "rng"}) == before
 
 

@@ -36,8 +36,8 @@ class GroupConstraint(Method):
         c+_gk = r_gk - mean_g r_gk - bound / 2,   lambda+_gk <- max(0, lambda+_gk + eta c+_gk),   likewise c-, lambda-
         mu_gk = max(0, lambda+_gk + rho c+_gk) - max(0, lambda-_gk + rho c-_gk), less its mean over g
 
-    where r_gk is the share of the rows of group g (and of label kind k) that is decided for the favourable class, and r~
-    the mean of their probabilities of it.
+    where r_gk is the share of the rows of group g (and of label kind k) that is decided for the favourable class, and
+    r~ the mean of their probabilities of it.
 
     group: the field with the group codes. constraint: whose rate it is: "demographic_parity" of all rows,
         "equal_opportunity" of those with the favourable label, "equalised_odds" of both kinds of label.
@@ -55,8 +55,8 @@ class GroupConstraint(Method):
         constraint: Constraint = "equal_opportunity",
         bound: float = 0.02,
         favourable: int = 1,
-        rate: float = 0.01,
-        damping: float = 0.2,
+        rate: float = 0.003,
+        damping: float = 0.3,
         window: int = 100,
         minimum: int = MINIMUM,
     ) -> None:
@@ -120,9 +120,9 @@ class GroupConstraint(Method):
         elif isinstance(event, Started) and run.done == 0:  # another stage's data has other rates
             self.chosen, self.rows, self.seen = torch.zeros_like(self.chosen), torch.zeros_like(self.rows), 0.0
         elif isinstance(event, Finished) and (left := self.left_out):
+            groups = ", ".join(map(str, left))
             warnings.warn(
-                f"GroupConstraint: groups of {self.group!r} with too few rows were left out: {', '.join(map(str, left))}",
-                stacklevel=2,
+                f"GroupConstraint: groups of {self.group!r} with too few rows were left out: {groups}", stacklevel=2
             )
 
     @property
