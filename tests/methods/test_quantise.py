@@ -176,7 +176,7 @@ def test_attention_and_recurrent_layers_stay_as_they_are() -> None:
 
 
 def test_a_net_with_nothing_to_round_is_refused() -> None:
-    with pytest.raises(SondeError, match="has no dense layer or convolution to quantise"):
+    with pytest.raises(SondeError, match="Quantise finds no dense layer and no convolution"):
         trained(Quantise(), net=nn.Sequential(nn.Flatten(), nn.LayerNorm(4)))
 
 

@@ -30,6 +30,8 @@ class Quantise(Method):
     def setup(self, run: Run) -> None:
         """Replace the layers."""
         quantised(run.objective, self.bits)
+        if run.shared:
+            run.note("Quantise takes ranges from one process's share of each batch: not those of a single process")
 
     def built(self, build: Build[Objective]) -> Build[Objective]:
         """See `Method.built`."""

@@ -116,5 +116,5 @@ def quantised(module: M, bits: int = 8) -> M:
                     made[child] = Quantised(child, bits).train(child.training)
                 setattr(parent, name, made[child])
     if not made:
-        raise SondeError(f"a {type(module).__name__} has no dense layer or convolution to quantise", "leave it out")
+        raise SondeError("Quantise finds no dense layer and no convolution in the net", "leave it out, or choose another net")
     return module
