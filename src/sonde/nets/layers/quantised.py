@@ -116,5 +116,7 @@ def quantised(module: M, bits: int = 8) -> M:
                     made[child] = Quantised(child, bits).train(child.training)
                 setattr(parent, name, made[child])
     if not made:
-        raise SondeError("Quantise finds no dense layer and no convolution in the net", "leave it out, or choose another net")
+        raise SondeError(
+            "Quantise finds no dense layer and no convolution in the net", "leave it out, or choose another net"
+        )
     return module
