@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
-from .uses import CHUNK, TOUCH, Small, Use
+from .uses import TOUCH, Use
 
 WINDOWS = 1 << 20
 """Numbers of windows laid out at a time: fewer cost more in calls, more no longer fit a cache."""
@@ -20,13 +20,29 @@ Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTr
 
 
 def windows(
-    x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], out: Sequence[int]
+    x: Tensor, groups: int, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], out: Sequence[int]
 ) -> Tensor:
-    """What a kernel sees at each of its positions: (N, C, *in) -> (N, C, *kernel, *out), a view of padded `x`."""
-    steps = x.stride()[2:]
-    shape = (*x.shape[:2], *kernel, *out)
-    strides = (*x.stride()[:2], *(s * d for s, d in zip(steps, dilation, strict=True)))
-    return x.as_strided(shape, (*strides, *(s * d for s, d in zip(steps, stride, strict=True))))
+    """What a kernel sees at each of its positions: (N, *in, C) -> (N, G, *out, *kernel, C / G), a view of padded `x`.
+
+    Channels are last, so that what lies side by side in a window lies side by side in memory.
+    """
+    width = x.shape[-1] // groups
+    n, *steps, c = x.stride()
+    apart = [s * d for s, d in zip(steps, stride, strict=True)] + [s * d for s, d in zip(steps, dilation, strict=True)]
+    return x.as_strided((len(x), groups, *out, *kernel, width), (n, width * c, *apart, c))
+
+
+def channels_last(x: Tensor, ends: Sequence[int], mode: str) -> Tensor:
+    """(N, C, *in) -> (N, *in, C), padded by `ends` (as `F.pad` takes them) and contiguous."""
+    if mode != "zeros":
+        x = F.pad(x, list(ends), mode=mode)
+        return x.movedim(1, -1).contiguous()
+    pairs = list(zip(ends[::2], ends[1::2], strict=True))[::-1]  # the first spatial dimension first
+    if not any(ends):
+        return x.movedim(1, -1).contiguous()
+    room = x.new_zeros(len(x), *(n + a + b for n, (a, b) in zip(x.shape[2:], pairs, strict=True)), x.shape[1])
+    room[(slice(None), *(slice(a, a + n) for n, (a, _) in zip(x.shape[2:], pairs, strict=True)))] = x.movedim(1, -1)
+    return room
 
 
 class Kernel(Use):
@@ -42,69 +58,71 @@ class Kernel(Use):
         self.groups, self.positions = layer.groups, math.prod((x if layer.transposed else g).shape[2:])
         self.p = self.shape[0] // self.groups
         self.d = self.shape[1:].numel()
-        self._held: Small | None = None
+        self._held: Tensor | None = None  # (R, P *kernel C / G): each record's gradient, channels last
 
     def _unfolded(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Windows (n G, D, T) and signals (n G, P / G, T) of records `start` to `stop`, n = (stop - start) K rows."""
+        """Windows (n G, T, D) and signals (n G, P / G, T) of records `start` to `stop`, n = (stop - start) K rows."""
         layer, part = self.layer, slice(start * self.rows, stop * self.rows)
         x, g = self.x[part], self.g[part]
         kernel, n = self.shape[2:], len(x)
         if layer.transposed:
             # out = (in - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1
-            ends = [p for n in reversed(range(len(kernel))) for p in (int(layer.padding[n]),) * 2]
-            wide, narrow = F.pad(g, ends), x
+            ends = [p for i in reversed(range(len(kernel))) for p in (int(layer.padding[i]),) * 2]
+            wide, narrow = channels_last(g, ends, "zeros"), x
         else:
-            wide, narrow = self._padded(x), g
-        seen = windows(wide, kernel, layer.stride, layer.dilation, narrow.shape[2:])
+            wide, narrow = channels_last(x, layer._reversed_padding_repeated_twice, layer.padding_mode), g
+        seen = windows(wide, self.groups, kernel, layer.stride, layer.dilation, narrow.shape[2:])
         return (
-            seen.reshape(n * self.groups, self.d, self.positions),
+            seen.reshape(n * self.groups, self.positions, self.d),
             narrow.reshape(n * self.groups, self.p, self.positions),
         )
 
-    def _padded(self, x: Tensor) -> Tensor:
-        layer = self.layer
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        ends = layer._reversed_padding_repeated_twice
-        return F.pad(x, ends, mode=mode) if any(ends) else x
+    def _each(self, start: int, stop: int) -> Tensor:
+        """The gradients of some records, (stop - start, P, *kernel, C / G)."""
+        seen, signal = self._unfolded(start, stop)
+        g = torch.bmm(signal, seen)  # (n G, P / G, D)
+        g = g.view(stop - start, self.rows, self.shape[0], *self.shape[2:], self.shape[1])
+        return g.squeeze(1) if self.rows == 1 else g.sum(1)
 
     def each(self, start: int, stop: int) -> Tensor:
         """See `Use.each`."""
-        seen, signal = self._unfolded(start, stop)
-        g = torch.bmm(signal, seen.transpose(1, 2))  # (n G, P / G, D)
-        g = g.view(stop - start, self.rows, *self.shape)
-        return g.squeeze(1) if self.rows == 1 else g.sum(1)
+        return self._each(start, stop).movedim(-1, 2)
 
     def squared_norms(self) -> Tensor:
         """From the gradients, unless kernels are large and positions few: then from inner products of positions."""
         t, d, p = self.positions * self.rows, self.d, self.p
         if TOUCH * p * d > t**2 * (p + d + 2 * TOUCH):
-            size = max(1, CHUNK // max(t**2, d * t))
-            ends = [(i, min(i + size, self.records)) for i in range(0, self.records, size)]
-            return torch.cat([self._inner(*e) for e in ends])
-        size = max(1, WINDOWS // max(1, d * self.groups * t))
-        parts = [(i, min(i + size, self.records)) for i in range(0, self.records, size)]
+            return torch.cat([self._inner(*part) for part in self._parts(max(t**2, d * self.groups * t))])
         held = self.rows * (self.x[0].numel() + self.g[0].numel()) if self.records else 0
-        if self.shape.numel() <= 4 * held:  # not much more than is held already: form them once
-            self._held = Small(torch.cat([self.each(*part) for part in parts]))
-            return self._held.squared_norms()
-        return torch.cat([Small(self.each(*part)).squared_norms() for part in parts])
+        parts = self._parts(d * self.groups * t)
+        if self.shape.numel() > 4 * held:  # much more than is held already: not kept
+            return torch.cat([_squares(self._each(*part)) for part in parts])
+        self._held = self.g.new_empty(self.records, self.shape.numel())
+        for start, stop in parts:
+            self._held[start:stop] = self._each(start, stop).flatten(1)
+        return _squares(self._held)
+
+    def _parts(self, numbers: int) -> list[tuple[int, int]]:
+        """Records to be laid out together, at `numbers` each."""
+        size = max(1, WINDOWS // max(1, numbers))
+        return [(i, min(i + size, self.records)) for i in range(0, self.records, size)]
 
     def _inner(self, start: int, stop: int) -> Tensor:
-        seen, signal = (self._by_record(t, stop - start) for t in self._unfolded(start, stop))
-        a, b = torch.bmm(seen.transpose(1, 2), seen), torch.bmm(signal.transpose(1, 2), signal)
+        seen, signal = self._unfolded(start, stop)
+        if self.rows > 1:  # the rows of a record are more positions
+            n, groups = stop - start, self.groups
+            seen = seen.view(n, self.rows, groups, -1, self.d).transpose(1, 2).reshape(n * groups, -1, self.d)
+            signal = (
+                signal.view(n, self.rows, groups, self.p, -1).permute(0, 2, 3, 1, 4).reshape(n * groups, self.p, -1)
+            )
+        a, b = torch.bmm(seen, seen.transpose(1, 2)), torch.bmm(signal.transpose(1, 2), signal)
         return a.mul_(b).view(stop - start, -1).sum(1)
-
-    def _by_record(self, t: Tensor, records: int) -> Tensor:
-        """(n G, D, T) with K rows a record -> (records G, D, K T)."""
-        if self.rows == 1:
-            return t
-        t = t.view(records, self.rows, self.groups, *t.shape[1:]).permute(0, 2, 3, 1, 4)
-        return t.reshape(records * self.groups, t.shape[2], -1)
 
     def add(self, weights: Tensor, out: Tensor) -> None:
         """See `Use.add`: the plain gradient of the kernel, of rescaled signals."""
         if self._held is not None:
-            self._held.add(weights, out)
+            summed = torch.mv(self._held.t(), weights).view(self.shape[0], *self.shape[2:], self.shape[1])
+            out.add_(summed.movedim(-1, 1))
             return
         layer = self.layer
         w = weights.repeat_interleave(self.rows).view(-1, *[1] * (self.g.dim() - 1))
@@ -113,7 +131,9 @@ class Kernel(Use):
         elif layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
             x, padding, output_padding = self.x, list(layer.padding), [0] * len(layer.stride)
         else:
-            x, padding, output_padding = self._padded(self.x), [0] * len(layer.stride), [0] * len(layer.stride)
+            ends = layer._reversed_padding_repeated_twice
+            x = F.pad(self.x, ends, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
+            padding, output_padding = [0] * len(layer.stride), [0] * len(layer.stride)
         _, g, _ = torch.ops.aten.convolution_backward(
             (self.g * w).to(x.dtype),
             x,
@@ -128,3 +148,7 @@ class Kernel(Use):
             [False, True, False],
         )
         out.add_(g)
+
+
+def _squares(gradients: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(gradients.flatten(1), dim=1).square_()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 CHUNK = 1 << 18
 """Numbers of per-record gradients held at a time: a megabyte of float32, which stays in a core's cache."""
-TOUCH = 16.0
+TOUCH = 32.0
 """What writing and reading back one number costs, in multiply-adds."""
 
 
