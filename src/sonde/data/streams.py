@@ -30,7 +30,7 @@ Scenario = Literal["class", "domain", "task"]
 Change = Callable[[Batch], Batch]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Experience:
     """One experience: rows of a data set as the model meets them. It is a data set itself, for `Split`.
 

@@ -21,7 +21,8 @@ class ClassifyTasks(Objective):
     """The cross-entropy of a classifier whose output has a head for each task, of which a row uses its own.
 
     net: x (N, ...) -> logits (N, T K), task after task. classes: K; tasks with fewer leave the rest of a head unused.
-    y: (N,) int64, the class within the task. The field `task` (N,) int64 says which head answers.
+    y: (N,) int64, the class within the task. The field `task` (N,) int64 says which head answers. To be measured on a
+    task for which a growing net has no head yet is to answer that all classes are alike.
     """
 
     def __init__(self, net: nn.Module, classes: int) -> None:
@@ -51,11 +52,14 @@ class ClassifyTasks(Objective):
         return z.unflatten(1, (-1, self.classes))
 
     def _own(self, heads: Tensor, task: Tensor) -> Tensor:
-        if len(task) and int(task.max()) >= heads.shape[1]:
+        missing = int(task.max()) + 1 - heads.shape[1] if len(task) else 0
+        if missing > 0 and self.training:
             raise SondeError(
                 f"a row is of task {int(task.max())}, and the net has {heads.shape[1]} heads",
                 "give the net more outputs, or add GrowColumns to a net that grows",
             )
+        if missing > 0:
+            heads = F.pad(heads, (0, 0, 0, missing))
         index = task.view(-1, 1, 1).expand(-1, 1, self.classes)
         return heads.gather(1, index).squeeze(1)  # (N, K)
 

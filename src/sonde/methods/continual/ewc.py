@@ -27,10 +27,13 @@ class EWC(Method):
     strength: lambda. form: `offline` or `online`. decay: gamma, for `online`.
     fisher: `true` or `empirical`, see `sonde.methods.continual.fisher`; both are exact means of per-record squares.
     rows: records that F is measured on when a stage ends; 0 for all.
+    cap: the most that lambda sum_s F_sk may be, 0 for no limit (the papers').
 
     The sum of quadratics is one quadratic, kept as its curvature, its lowest point and its height there, so a step
-    costs the same after ten stages as after one. Learning rate times strength times the largest F must stay below 2,
-    or the penalty itself makes the steps diverge. It reads records outside the step: private training refuses it.
+    costs the same after ten stages as after one. It reads records outside the step: private training refuses it.
+
+    Gradient descent overshoots where learning rate times lambda F is above 2: what should be held best is then thrown
+    about. With `cap` at about (1 - momentum) / learning rate, lambda may be large: what is held so tightly hardly moves.
     """
 
     def __init__(
@@ -40,15 +43,18 @@ class EWC(Method):
         decay: float = 1.0,
         fisher: information.Kind = "true",
         rows: int = 0,
+        cap: float = 0.0,
     ) -> None:
-        if not strength >= 0 or not 0 <= decay <= 1 or rows < 0:
-            raise ValueError(f"strength and rows are at least 0, decay in [0, 1]; got {strength}, {rows} and {decay}")
+        if not strength >= 0 or not 0 <= decay <= 1 or rows < 0 or not cap >= 0:
+            given = f"{strength}, {rows}, {cap} and {decay}"
+            raise ValueError(f"strength, rows and cap are at least 0, decay in [0, 1]; got {given}")
         for value, kinds in ((form, get_args(Form)), (fisher, get_args(information.Kind))):
             if value not in kinds:
                 raise ValueError(f"choose one of {', '.join(kinds)}; got {value!r}")
         if form == "offline" and decay != 1.0:
             raise ValueError("decay belongs to form='online': offline, every stage keeps its own quadratic")
-        self.strength, self.form, self.decay, self.fisher, self.rows = strength, form, decay, fisher, rows
+        self.strength, self.form, self.decay = strength, form, decay
+        self.fisher, self.rows, self.cap = fisher, rows, cap
         self.curvature: dict[str, Params] = {}  # by turn: sum of F
         self.anchor: dict[str, Params] = {}  # the lowest point of the sum of quadratics
         self.height: dict[str, Tensor] = {}  # its value there
@@ -63,6 +69,8 @@ class EWC(Method):
         if at.turn not in self.curvature:
             return loss
         curvature, anchor = self.curvature[at.turn], self.anchor[at.turn]
+        if self.cap and self.strength:
+            curvature = {k: c.clamp_max(self.cap / self.strength) for k, c in curvature.items()}
         parts = [(curvature[k] * (p - anchor[k]).square()).sum() for k, p in at.params.items() if k in anchor]
         value = torch.stack(parts).sum() + self.height[at.turn]
         return loss.with_term("ewc", Term(value, "penalty", self.strength / 2))

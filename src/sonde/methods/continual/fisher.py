@@ -74,7 +74,12 @@ def _own(run: Run, turn: str, params: Params, batch: Batch) -> Tensor:
         raise Refused(
             f"EWC squares gradients of one record each, and the terms {joint} depend on several at once", "remove EWC"
         )
-    return torch.stack([t.weight * t.value for t in loss.terms.values() if t.kind == "example"]).sum(0)
+    if not (rows := [t.weight * t.value for t in loss.terms.values() if t.kind == "example"]):
+        raise Refused(
+            f"EWC squares gradients of one record each, and in the turn {turn!r} no term depends on a record",
+            "remove EWC",
+        )
+    return torch.stack(rows).sum(0)
 
 
 def _of_classes(run: Run, turn: str, batch: Batch) -> list[partial[Tensor]]:
