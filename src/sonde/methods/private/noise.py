@@ -27,6 +27,7 @@ class NoiseStream:
     def __init__(self, seed: int | None = None) -> None:
         entropy = secrets.randbits(256) if seed is None else seed
         self.bits = np.random.SFC64(np.random.SeedSequence(entropy))
+        self._scratch = (torch.empty(PAIRS, dtype=torch.int32), torch.empty(PAIRS), torch.empty(PAIRS))
 
     def like(self, tensor: Tensor, std: float) -> Tensor:
         """Contiguous noise of the tensor's shape, type and device with standard deviation `std`; zeros for 0."""
@@ -42,13 +43,13 @@ class NoiseStream:
         """Box and Muller (1958): std sqrt(-2 log u) (cos v, sin v), u in (0, 1), v in [-pi, pi)."""
         half = len(out) // 2
         bits = torch.from_numpy(self.bits.random_raw(half).view(np.int32))
-        # 31 bits, the lowest value half a step above 0: the tails reach 6.6 standard deviations. The highest
-        # round to 1, whose logarithm is exactly 0; a difference of logarithms might round below it.
-        u = (bits[:half] & 0x7FFFFFFF).float().mul_(2.0**-31).add_(2.0**-32)
-        radius = u.log_().mul_(-2 * std**2).sqrt_()
-        angle = bits[half:].float().mul_(math.pi / 2**31)
-        torch.mul(angle.cos(), radius, out=out[:half])
-        torch.mul(angle.sin_(), radius, out=out[half:])
+        whole, radius, angle = (t[:half] for t in self._scratch)
+        # 31 bits, the lowest value half a step above 0: the tails reach 6.6 standard deviations.
+        radius.copy_(torch.bitwise_and(bits[:half], 0x7FFFFFFF, out=whole)).add_(0.5).log_()
+        torch.sub(torch.tensor(62 * math.log(2) * std**2), radius, alpha=2 * std**2, out=radius).sqrt_()
+        angle.copy_(bits[half:]).mul_(math.pi / 2**31)
+        torch.cos(angle, out=out[:half]).mul_(radius)
+        torch.sin(angle, out=out[half:]).mul_(radius)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream of every process is."""
