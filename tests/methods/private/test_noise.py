@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -47,3 +48,22 @@ def test_streams_are_not_told_apart_by_32_bits_alone() -> None:
     first = NoiseStream(7).like(torch.empty(50), 1.0)
     assert not torch.equal(first, NoiseStream(7 + 2**32).like(torch.empty(50), 1.0))
     assert not torch.equal(NoiseStream().like(torch.empty(50), 1.0), NoiseStream().like(torch.empty(50), 1.0))
+
+
+class Words:
+    """A source of one and the same word."""
+
+    def __init__(self, word: int) -> None:
+        self.word = word
+
+    def random_raw(self, n: int) -> np.ndarray:
+        return np.full(n, self.word, dtype=np.uint64)
+
+
+@pytest.mark.parametrize("word", [0, 2**64 - 1, 0x7FFFFFFF7FFFFFFF, 0x7FFFFFC07FFFFFC0, 0x8000000080000000], ids=hex)
+def test_noise_is_finite_at_the_ends_of_the_words(word: int) -> None:
+    stream = NoiseStream(0)
+    stream.bits = Words(word)  # type: ignore[assignment]
+    for std in np.geomspace(1e-5, 10, 500):
+        noise = stream.like(torch.empty(8), float(std))
+        assert noise.isfinite().all() and noise.abs().max() <= 6.7 * std

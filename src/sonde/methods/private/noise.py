@@ -44,9 +44,10 @@ class NoiseStream:
         half = len(out) // 2
         bits = torch.from_numpy(self.bits.random_raw(half).view(np.int32))
         whole, radius, angle = (t[:half] for t in self._scratch)
-        # 31 bits, the lowest value half a step above 0: the tails reach 6.6 standard deviations.
-        radius.copy_(torch.bitwise_and(bits[:half], 0x7FFFFFFF, out=whole)).add_(0.5).log_()
-        torch.sub(torch.tensor(62 * math.log(2) * std**2), radius, alpha=2 * std**2, out=radius).sqrt_()
+        # 31 bits, the lowest value half a step above 0: the tails reach 6.6 standard deviations. The highest
+        # round to 1, whose logarithm is exactly 0; a difference of logarithms might round below it.
+        radius.copy_(torch.bitwise_and(bits[:half], 0x7FFFFFFF, out=whole)).mul_(2.0**-31).add_(2.0**-32)
+        radius.log_().mul_(-2 * std**2).sqrt_()
         angle.copy_(bits[half:]).mul_(math.pi / 2**31)
         torch.cos(angle, out=out[:half]).mul_(radius)
         torch.sin(angle, out=out[half:]).mul_(radius)
