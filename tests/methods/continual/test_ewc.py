@@ -126,3 +126,16 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
     for wrong in ({"strength": -1.0}, {"decay": 1.5}, {"form": "both"}, {"fisher": "exact"}, {"decay": 0.5}):
         with pytest.raises(ValueError):
             EWC(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_cap_bounds_the_pull_and_with_it_large_strengths_do_not_overshoot() -> None:
+    ewc = EWC(1e6, fisher="empirical", cap=2.0)
+    run = start(ewc)
+    fit(run, experiences()[0], Budget(steps=6))
+    with torch.no_grad():
+        for p in run.params("model").values():
+            p.add_(1.0)
+    gradient = torch.autograd.grad(penalty(run), list(run.params("model").values()))
+    largest = max(float(g.max()) for g in gradient)
+    assert largest <= 2.0 * (1 + 1e-5) and largest == pytest.approx(2.0)  # cap times a distance of 1
+    learn(start(EWC(1e6, cap=1.0)), steps=40)  # finite throughout: at rate 0.1 and momentum 0.9
