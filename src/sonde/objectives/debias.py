@@ -109,7 +109,8 @@ class Debias(Objective):
         g, y = batch.fields[self.group], batch.y if batch.y.dim() == 1 else batch.y.argmax(1)
         if len(g) and int(g.max()) >= self.groups:
             raise SondeError(
-                f"{self.group!r} has a group {int(g.max())}", f"say how many there are: groups={self.groups}"
+                f"{self.group!r} has a group {int(g.max())}, but Debias was told of {self.groups}",
+                f"say how many there are: groups={int(g.max()) + 1}",
             )
         right = (y == self.favourable).float()
         p = probabilities(loss.out["logits"])[:, self.favourable]

@@ -32,17 +32,18 @@ Constraint = Literal["demographic_parity", "equal_opportunity", "equalised_odds"
 class GroupConstraint(Method):
     """Holds the difference of a rate between groups at no more than a bound.
 
-        min_theta L(theta) + sum_gk mu_gk r~_gk(theta),
+        min_theta L(theta) + sum_gk s_k mu_gk r~_gk(theta),
         c+_gk = r_gk - mean_g r_gk - bound / 2,   lambda+_gk <- max(0, lambda+_gk + eta c+_gk),   likewise c-, lambda-
         mu_gk = max(0, lambda+_gk + rho c+_gk) - max(0, lambda-_gk + rho c-_gk), less its mean over g
 
     where r_gk is the share of the rows of group g (and of label kind k) that is decided for the favourable class, and
-    r~ the mean of their probabilities of it.
+    r~ the mean of their probabilities of it. s_k, the harmonic mean over g of the share of all rows that are of g and k,
+    gives multipliers a unit: at 1 they weigh about as much as the rows' own losses, however rare g or k.
 
     group: the field with the group codes. constraint: whose rate it is: "demographic_parity" of all rows,
         "equal_opportunity" of those with the favourable label, "equalised_odds" of both kinds of label.
     bound: the largest difference allowed. favourable: the class.
-    rate: eta, of the multipliers, per step. damping: rho; both in units of the loss.
+    rate: eta, of the multipliers, per step. damping: rho, against their swinging.
     window: batches over which rates are counted. minimum: rows of a group (and kind) that a window must hold; a group
         with fewer is left out for as long, and at the end of the stage that is said in a warning.
 
@@ -55,8 +56,8 @@ class GroupConstraint(Method):
         constraint: Constraint = "equal_opportunity",
         bound: float = 0.02,
         favourable: int = 1,
-        rate: float = 0.003,
-        damping: float = 0.3,
+        rate: float = 0.1,
+        damping: float = 5.0,
         window: int = 100,
         minimum: int = MINIMUM,
     ) -> None:
@@ -72,7 +73,6 @@ class GroupConstraint(Method):
         self.multipliers = torch.zeros(2, 0, kinds, dtype=torch.float64)  # lambda+ and lambda-, (2, G, K)
         self.chosen = torch.zeros(0, kinds, dtype=torch.float64)  # decided for the favourable class, faded (G, K)
         self.rows = torch.zeros(0, kinds, dtype=torch.float64)  # of each group and kind, faded (G, K)
-        self.seen = 0.0  # all rows, faded
 
     def setup(self, run: Run) -> None:
         """See `Method.setup`: the constraint is on the first player's answers."""
@@ -94,12 +94,14 @@ class GroupConstraint(Method):
         return loss.with_term("group_constraint", Term(value, "batch"))
 
     def _coefficients(self) -> Tensor:
-        """mu over the share of rows that a group and kind has, so that a mean over all rows gives sums of rates."""
+        """s_k mu_gk over the share of rows that g and k have, so that a mean over all rows gives s_k mu_gk r~_gk."""
         c, kept = self._violations()
         mu = (self.multipliers + self.damping * c).clamp_min(0)
         mu = torch.where(kept, mu[0] - mu[1], 0.0)  # (G, K)
         mu = torch.where(kept, mu - mu.sum(0) / kept.sum(0).clamp_min(1), 0.0)
-        return mu * self.seen / self.rows.clamp_min(1)
+        inverse = torch.where(kept, 1 / self.rows.clamp_min(1), 0.0)
+        harmonic = kept.sum(0) / inverse.sum(0).clamp_min(1e-12)  # mean number of rows; 1e-12: where no group is kept
+        return mu * harmonic * inverse
 
     def _violations(self) -> tuple[Tensor, Tensor]:
         """c+ and c-, (2, G, K), and which groups and kinds have rows enough, (G, K)."""
@@ -118,7 +120,7 @@ class GroupConstraint(Method):
             c, _ = self._violations()
             self.multipliers = (self.multipliers + self.rate * c).clamp_min(0)
         elif isinstance(event, Started) and run.done == 0:  # another stage's data has other rates
-            self.chosen, self.rows, self.seen = torch.zeros_like(self.chosen), torch.zeros_like(self.rows), 0.0
+            self.chosen, self.rows = torch.zeros_like(self.chosen), torch.zeros_like(self.rows)
         elif isinstance(event, Finished) and (left := self.left_out):
             groups = ", ".join(map(str, left))
             warnings.warn(
@@ -142,7 +144,6 @@ class GroupConstraint(Method):
         new[1].index_add_(0, g[known], kinds[known])
         self.chosen = fade * grown(self.chosen, size) + new[0]
         self.rows = fade * grown(self.rows, size) + new[1]
-        self.seen = fade * self.seen + len(g)
 
     # ------------------------------------------------------------ rows
     def _favoured(self, loss: Loss) -> tuple[Tensor, Tensor]:
@@ -167,9 +168,9 @@ class GroupConstraint(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """The multipliers and the counts of the window."""
-        return {name: getattr(self, name) for name in ("multipliers", "chosen", "rows", "seen")}
+        return {name: getattr(self, name) for name in ("multipliers", "chosen", "rows")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        for name in ("multipliers", "chosen", "rows", "seen"):
+        for name in ("multipliers", "chosen", "rows"):
             setattr(self, name, state[name])
