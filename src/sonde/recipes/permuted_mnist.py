@@ -2,8 +2,8 @@
 
 Source: Kirkpatrick et al., Overcoming catastrophic forgetting in neural networks, 2017, fig. 2A, with the single hidden
 layer of 512 units that libraries compare on.
-Measured: 95.17 % right on average over the ten orders (95 % interval 94.85 to 95.48), 1.2 % forgotten, after 80 s of one
-core of a Xeon, seed 0.
+Measured: 95.17 % right on average over the ten orders (95 % interval 94.85 to 95.48), 1.2 % forgotten, after 80 s
+of one core of a Xeon, seed 0.
 
 Entry: EWC; continual learning; catastrophic forgetting.
 """

@@ -1,7 +1,7 @@
 """MNIST's digits two at a time, one head for all ten, by dark experience replay of a thousand pictures.
 
-Source: van de Ven and Tolias, Three scenarios for continual learning, 2019, table 4 (class-incremental); Buzzega et al.,
-Dark experience for general continual learning, 2020.
+Source: van de Ven and Tolias, Three scenarios for continual learning, 2019 (class-incremental); Buzzega et al., Dark
+experience for general continual learning, 2020.
 Measured: 95.30 % right on average over the five pairs (95 % interval 94.88 to 95.71), after 9 s of one core of a Xeon,
 seed 0.
 
