@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonde.changes import check_whole
-from sonde.core import Build, Event, Method, Recipe, Run, SondeError
+from sonde.core import Build, Event, Method, Objective, Recipe, Run, SondeError
 from sonde.core.engine import rank_and_world, sharing
 from sonde.core.state import Corrupt
 from sonde.methods import Checkpoint, MetricsLog
@@ -170,7 +170,7 @@ def train(
     folder = by_first(make)
     with held(folder):
         try:
-            keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
+            keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric=_best(chosen))
             run = _started(chosen, dataset, (MetricsLog(folder.metrics), Watchers(observers), keeper))
             return _go(run, chosen, dataset, folder)
         except Interrupted:  # a run that can be gone on with, if only from its beginning
@@ -208,7 +208,7 @@ def resume(
             "restore the data, or train anew",
         )
     with held(folder):
-        keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric="loss")
+        keeper = Checkpoint(folder.checkpoints, every_seconds=save_every_seconds, metric=_best(recipe))
         run = _started(recipe, dataset, (MetricsLog(folder.metrics), Watchers(observers), keeper))
         try:
             keeper.resume(run)
@@ -223,6 +223,12 @@ def _reading(build: Build[Any]) -> dict[str, Any]:
     from sonde import data as readers
 
     return {k: v for k, v in build.arguments.items() if k != "data"} if build.make is readers.open else {}
+
+
+def _best(recipe: Recipe) -> str:
+    """By which metric a run's best state is kept: by none in a game, where each player has a loss."""
+    players = getattr(recipe.objective.make, "players", Objective.players)
+    return "loss" if players is Objective.players else ""
 
 
 def _started(recipe: Recipe, dataset: Dataset, extra: tuple[Method, ...]) -> Run:

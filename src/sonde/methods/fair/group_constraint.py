@@ -37,7 +37,7 @@ class GroupConstraint(Method):
         mu_gk = max(0, lambda+_gk + rho c+_gk) - max(0, lambda-_gk + rho c-_gk), less its mean over g
 
     where r_gk is the share of the rows of group g (and of label kind k) that is decided for the favourable class, and
-    r~ the mean of their probabilities of it. s_k, the harmonic mean over g of the share of all rows that are of g and k,
+    r~ the mean of their probabilities of it. s_k, the harmonic mean over g of the share of rows that are of g and k,
     gives multipliers a unit: at 1 they weigh about as much as the rows' own losses, however rare g or k.
 
     group: the field with the group codes. constraint: whose rate it is: "demographic_parity" of all rows,
