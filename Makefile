@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types doctest docs bench index constraints clean
+.PHONY: help demo test check lint types doctest docs bench index matrix constraints clean
 
 help:             ## list these targets
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ bench: $(VENV)/.bench   ## the training loop against other libraries, in one run
 
 index: $(VENV)/.dev   ## write docs/INDEX.md again
 	$(BIN)/python tools/index.py
+
+matrix: $(VENV)/.dev   ## write docs/matrix.md again, by trying every pair of methods
+	$(BIN)/python tools/matrix.py
 
 constraints: $(VENV)/.dev $(VENV)/.docs   ## write constraints.txt again from what .venv holds
 	$(BIN)/python tools/constraints.py

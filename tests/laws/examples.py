@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sonde.core import Batch, Method, Run
 from sonde.data.streams import permuted
+from sonde.matrix import Trial, construct, fitted
 from sonde.methods import (
     AGEM,
     DPSGD,
@@ -44,6 +45,7 @@ from sonde.methods import (
     MetricsLog,
     MixUp,
     PCGrad,
+    PrivateInputs,
     Prune,
     Quantise,
     Replay,
@@ -118,6 +120,7 @@ EXAMPLES: dict[type[Method], Make] = {
     TRADES: lambda folder: TRADES(6.0, 0.1, step=0.04, steps=3),
     Erase: lambda folder: Erase(0.9),
     FitInputs: lambda folder: FitInputs(),
+    PrivateInputs: lambda folder: PrivateInputs(insecure_seed=3),
     Flip: lambda folder: Flip(),
     GaussianNoise: lambda folder: GaussianNoise(0.1),
     GroupConstraint: lambda folder: GroupConstraint(constraint="equalised_odds", rate=0.1, minimum=1),
@@ -164,6 +167,7 @@ ZERO: dict[type[Method], Make | str] = {
     Erase: "it blanks one pixel at least",
     FGSM: lambda folder: FGSM(0.0),
     FitInputs: "it has no strength; what it sets was not set before",
+    PrivateInputs: "it has no strength; what it sets was not set before",
     Flip: lambda folder: Flip(probability=0.0),
     GaussianNoise: lambda folder: GaussianNoise(0.0),
     GroupConstraint: lambda folder: GroupConstraint(rate=0.0, damping=0.0, minimum=1),
@@ -181,6 +185,12 @@ ZERO: dict[type[Method], Make | str] = {
 
 # At zero strength these resample pictures, or add in another order: equal to rounding, not to the bit.
 ROUNDED: frozenset[type[Method]] = frozenset({Crop, Rotate, Scale, Backprop, GroupConstraint})
+
+
+def on_trial(kind: type[Method], trial: Trial, folder: Path) -> Method:
+    """The example for a run of the matrix: where the trial's rows or objective ask for another construction, that."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return construct(kind, trial, folder) if fitted(kind, trial) else EXAMPLES[kind](folder)
 
 
 class Grows(Method):

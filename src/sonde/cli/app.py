@@ -223,11 +223,21 @@ def nets(json: Json = False) -> None:
 
 
 @app.command(cls=Command, epilog="Example: sonde methods")
-def methods(json: Json = False) -> None:
+def methods(
+    matrix: Annotated[bool, option("--matrix", about="try every pair of them: which go together, and why not")] = False,
+    objective: Annotated[
+        list[str],
+        option("--objective", about="of the matrix: classification, regression, gan, contrastive; may be repeated"),
+    ] = [],
+    json: Json = False,
+) -> None:
     """List the training methods and their options."""
     from sonde.cli import listing
 
-    listing.entries("methods", json)
+    if matrix or objective:
+        listing.matrix(objective, json)
+    else:
+        listing.entries("methods", json)
 
 
 @app.command(cls=Command, epilog="Example: sonde recipes")

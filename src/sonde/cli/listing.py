@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json as json_
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,40 @@ def entries(part: str, json: bool) -> None:
     definitions([(e.name, e.summary, e.choices) for e in found])
     example = {"nets": "--net 'mlp(widths=(64, 64))'", "methods": "--with 'mixup(alpha=0.2)'"}[part]
     say(f"\nuse one: sonde train DATA {example}")
+
+
+def matrix(objectives: Sequence[str], json: bool) -> None:
+    """Which methods go together: every pair is tried on tiny problems, while one waits."""
+    import torch
+
+    from sonde.cli.grid import grid
+    from sonde.matrix import cells, methods, trials
+    from sonde.names import did_you_mean
+
+    for name in objectives:
+        if name not in trials():
+            known = list(trials())
+            near = did_you_mean(name, known) or f"choose from {', '.join(known)}"
+            raise Misused(f"the matrix has no objective {name!r}", near)
+    torch.set_num_threads(1)  # the problems are far too small to share
+    chosen = list(dict.fromkeys(objectives)) or list(trials())
+    say(f"trying {len(methods())} methods in pairs on {', '.join(chosen)}")
+    found = list(cells(chosen, progress=_counted))
+    if json:
+        emit_json([asdict(c) for c in found])
+        return
+    width = shutil.get_terminal_size((100, 24)).columns
+    for i, name in enumerate(chosen):
+        print("\n\n" * bool(i) + "\n".join(grid([c for c in found if c.objective == name], max(60, min(width, 120)))))
+
+
+def _counted(done: int, total: int) -> None:
+    """How far it is, on a terminal in one line that is written over."""
+    import sys
+
+    if sys.stderr.isatty() and (done == total or done % 20 == 0):
+        sys.stderr.write(f"\r{done:,} of {total:,}" if done < total else "\r\x1b[K")
+        sys.stderr.flush()
 
 
 def recipes(json: bool) -> None:
