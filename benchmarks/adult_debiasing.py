@@ -2,10 +2,10 @@
 
     python benchmarks/adult_debiasing.py [SEEDS] [EPOCHS]
 
-Its columns (`load_preproc_data_adult`): sex, race (white or not), age in decades, years of education, as zeros and ones.
-Its net and training (`AdversarialDebiasing`): 200 hidden units, dropout 0.2, batches of 128, Adam at 1e-3 falling by 4 %
-every 1000 steps, alpha 0.1, 50 epochs; 70 % of all rows to train on. It reports accuracy 0.79 and an average odds
-difference within 0.054, from about -0.29 without an adversary.
+Its columns (`load_preproc_data_adult`): sex, race (white or not), age in decades, years of education, as zeros and
+ones. Its net and training (`AdversarialDebiasing`): 200 hidden units, dropout 0.2, batches of 128, Adam at 1e-3 falling
+by 4 % every 1000 steps, alpha 0.1, 50 epochs; 70 % of all rows to train on. It reports accuracy 0.79 and an average
+odds difference within 0.054, from about -0.29 without an adversary.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sonde.core import Backprop, Batch, Budget, Engine, Method, Read, Refused, Run, SondeError, fit
 from sonde.data.rows import Rows
-from sonde.methods import FGSM, PGD, TRADES, FitInputs, GaussianNoise, LabelSmoothing, MixUp, Shift, sgd
+from sonde.methods import DPSGD, FGSM, PGD, TRADES, FitInputs, GaussianNoise, LabelSmoothing, MixUp, Shift, sgd
 from sonde.methods.robust.trades import divergence
 from sonde.nets import TabM
 from sonde.objectives import Classify, Regress
@@ -277,6 +277,20 @@ def test_the_attacked_player_is_chosen_by_its_turn() -> None:
     blind = PGD(0.5, 0.2, 5, bounds=(low, high), turn="generator")
     with pytest.raises(SondeError, match="no `example` term depends on the inputs"):
         blind.batch(run_with(blind, objective=GAN()), batch)
+
+
+@each
+def test_gradients_per_record_see_the_rows_it_makes_and_nothing_else(method: Method) -> None:
+    """Without noise, and with a bound that no record reaches, private training takes the plain step."""
+    batch = pictures(8)
+    grads = []
+    for private in ([], [DPSGD(max_grad_norm=1e6, noise_multiplier=0.0)]):
+        torch.manual_seed(1)
+        run = run_with(method, *private, objective=Classify(nn.Sequential(nn.Flatten(), mlp(16, 8, 3))))
+        torch.manual_seed(2)
+        grads.append(run.gradient("model", replace(method.batch(run, batch), denominator=8.0)))
+    for name, g in grads[0].items():
+        torch.testing.assert_close(grads[1][name], g, rtol=1e-4, atol=1e-6)
 
 
 # ---------------------------------------------------------------- tables
