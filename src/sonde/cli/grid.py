@@ -69,11 +69,13 @@ def _gapped(characters: Sequence[str]) -> str:
 
 def _reasons(cells: Iterable[Cell]) -> list[Reason]:
     """Refusals with the same words, the most frequent first; A and B stand for a pair that a text names."""
+    cells = list(cells)
+    alone = {c.reason for c in cells if c.first == c.second}
     found: dict[tuple[str, str, str], Reason] = {}
     for c in cells:
         if c.outcome == "trains":
             continue
-        cause, remedy = _template(c)
+        cause, remedy = (c.reason, c.remedy) if c.reason in alone else _template(c)
         reason = found.setdefault((c.outcome, cause, remedy), Reason(cause, remedy, c.outcome == "fails"))
         if c.first == c.second:
             reason.alone.append(c.first)
@@ -84,7 +86,7 @@ def _reasons(cells: Iterable[Cell]) -> list[Reason]:
 
 def _template(c: Cell) -> tuple[str, str]:
     places = {name: re.search(rf"\b{name}\b", c.reason) for name in (c.first, c.second)}
-    if c.first == c.second or None in places.values():
+    if None in places.values():
         return c.reason, c.remedy
     first, second = sorted(places, key=lambda name: places[name].start())  # type: ignore[union-attr]
     stands: Mapping[str, str] = {first: "A", second: "B"}

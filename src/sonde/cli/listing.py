@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -191,7 +192,7 @@ def matrix(objectives: Sequence[str], json: bool) -> None:
     """Which methods go together: every pair is tried on tiny problems, while one waits."""
     import torch
 
-    from sonde.cli.grid import grid
+    from sonde.cli.grid import TRAINS, grid
     from sonde.matrix import cells, methods, trials
     from sonde.names import did_you_mean
 
@@ -208,14 +209,13 @@ def matrix(objectives: Sequence[str], json: bool) -> None:
         emit_json([asdict(c) for c in found])
         return
     width = shutil.get_terminal_size((100, 24)).columns
-    for i, name in enumerate(chosen):
-        print("\n\n" * bool(i) + "\n".join(grid([c for c in found if c.objective == name], max(60, min(width, 120)))))
+    drawn = [grid([c for c in found if c.objective == name], max(60, min(width, 120))) for name in chosen]
+    text = "\n\n\n".join("\n".join(lines) for lines in drawn)
+    print(text.replace(TRAINS, f"\x1b[2m{TRAINS}\x1b[0m") if sys.stdout.isatty() else text)
 
 
 def _counted(done: int, total: int) -> None:
     """How far it is, on a terminal in one line that is written over."""
-    import sys
-
     if sys.stderr.isatty() and (done == total or done % 20 == 0):
         sys.stderr.write(f"\r{done:,} of {total:,}" if done < total else "\r\x1b[K")
         sys.stderr.flush()
