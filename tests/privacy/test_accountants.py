@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from sonde.core import SondeError
-from sonde.privacy import ACCOUNTANTS, gdp, noise_for, rdp, spent, steps_within
+from sonde.privacy import ACCOUNTANTS, gdp, noise_for, rdp, rounded_up, spent, steps_within
 from tests.support import LAW
 
 NOISES = st.floats(0.3, 50)
@@ -329,3 +329,68 @@ def test_pld_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "dp_accounting.pld", None)
     with pytest.raises(SondeError, match=r"dp-accounting, which is not installed\n  pip install 'sonde\[private\]'"):
         spent([(1.234, 0.1234, 7)], 1e-5, "pld")
+
+
+# ---------------------------------------------------------------- pure mechanisms beside the steps
+EVERY = st.sampled_from(["rdp", "gdp"])
+
+
+@LAW
+@given(NOISES, RATES, st.integers(1, 5000), st.lists(st.floats(1e-4, 2), max_size=6), EVERY)
+def test_pure_mechanisms_add_something_and_at_most_their_sum(
+    noise: float, rate: float, steps: int, pure: list[float], accountant: str
+) -> None:
+    alone, both = (spent([(noise, rate, steps)], 1e-5, accountant, None, p).epsilon for p in ((), pure))
+    assert alone - 1e-9 <= both
+    if accountant == "rdp":
+        assert both <= alone + sum(pure) + 1e-9
+    assert spent([], 1e-5, "rdp", None, pure).epsilon <= sum(pure) + 1e-12
+
+
+def test_a_pure_mechanism_has_the_renyi_divergence_of_randomised_response() -> None:
+    e = 0.7
+    p = math.exp(e) / (1 + math.exp(e))
+    for alpha, found in zip(rdp.ORDERS, rdp.rdp((), [e]), strict=True):
+        exact = math.log(p**alpha * (1 - p) ** (1 - alpha) + (1 - p) ** alpha * p ** (1 - alpha)) / (alpha - 1)
+        assert found == pytest.approx(exact, rel=1e-9) and found <= alpha * e * e / 2 + 1e-12
+
+
+def test_a_pure_mechanism_is_gdp_by_the_corner_of_its_trade_off() -> None:
+    from scipy.stats import norm
+
+    mu = gdp.mu((), [1.3])
+    for alpha in np.linspace(0, 1, 101):
+        pure = max(0.0, 1 - math.exp(1.3) * alpha, math.exp(-1.3) * (1 - alpha))
+        assert norm.cdf(norm.ppf(1 - alpha) - mu) <= pure + 1e-12
+    assert norm.cdf(-mu / 2) == pytest.approx(1 / (1 + math.exp(1.3)))
+
+
+def test_pld_with_pure_mechanisms_is_a_bound_and_no_looser_than_rdp() -> None:
+    history, pure = [(1.1, 0.01, 300)], (0.05,) * 6
+    alone, both = spent(history, 1e-5, "pld"), spent(history, 1e-5, "pld", None, pure)
+    assert alone.epsilon < both.epsilon <= spent(history, 1e-5, "rdp", None, pure).epsilon
+    # randomised response six times, whose loss is 0.05 times a sum of signs, beside the steps: never below the truth
+    assert both.epsilon >= spent([*history, (1 / 0.05, 1.0, 5)], 1e-5, "pld").epsilon * 0.97
+
+
+def test_planned_noise_leaves_room_for_pure_mechanisms() -> None:
+    noise = noise_for(2.0, 1e-5, 0.01, 500, pure=(0.1,) * 5)
+    assert 1.99 < spent([(noise, 0.01, 500)], 1e-5, pure=(0.1,) * 5).epsilon <= 2.0
+    assert noise > noise_for(2.0, 1e-5, 0.01, 500)
+    with pytest.raises(SondeError, match="beside the steps spent a part"):
+        noise_for(0.5, 1e-5, 0.01, 500, pure=(3.0,))
+
+
+def test_pure_mechanisms_are_said_and_checked() -> None:
+    said = str(spent([(1.1, 0.01, 100)], 1e-5, pure=(0.03, 0.04)))
+    assert "2 pure mechanisms that cost as one of epsilon 0.05" in said
+    assert spent([(1.0, 1.0, 5)], 1e-5, "gdp", None, (0.1,)).claim == "upper bound"
+    with pytest.raises(SondeError, match="pure mechanism"):
+        spent([], 1e-5, pure=(-1.0,))
+
+
+@LAW
+@given(st.floats(1e-6, 1e6))
+def test_a_bound_is_rounded_up(epsilon: float) -> None:
+    shown = float(rounded_up(epsilon))
+    assert epsilon * (1 - 1e-9) <= shown <= epsilon * 1.011

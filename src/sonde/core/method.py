@@ -123,9 +123,14 @@ class Failed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Read(Event):
-    """A method is about to iterate over raw records outside the step, which a privacy method may refuse."""
+    """A method is about to iterate over raw records outside the step, which a privacy method may refuse.
+
+    pure: the epsilons of the pure differentially private mechanisms through which alone the records are seen, each
+    once; () for a reader that promises nothing.
+    """
 
     reader: str
+    pure: tuple[float, ...] = ()
 
 
 # ---------------------------------------------------------------- methods

@@ -24,6 +24,7 @@ from .optimise.fit_inputs import FitInputs
 from .optimise.pcgrad import PCGrad
 from .optimise.sam import SAM
 from .private.dpsgd import DPSGD
+from .private.inputs import PrivateInputs
 from .regularise.early_stopping import EarlyStopping
 from .regularise.ema import EMA
 from .regularise.l1 import L1
@@ -40,6 +41,7 @@ __all__ = [
     "Hint",
     "LotteryTicket",
     "PCGrad",
+    "PrivateInputs",
     "Prune",
     "Quantise",
     "SynapticIntelligence",

@@ -14,9 +14,16 @@ import math
 from collections.abc import Iterable
 
 
-def mu(history: Iterable[tuple[float, float, int]]) -> float:
-    """The GDP parameter of a history of (noise multiplier, sampling rate, steps)."""
-    return math.sqrt(sum(_squared(*entry) for entry in history))
+def mu(history: Iterable[tuple[float, float, int]], pure: Iterable[float] = ()) -> float:
+    """The GDP parameter of a history of (noise multiplier, sampling rate, steps).
+
+    pure: the epsilons of pure mechanisms beside it. A pure mechanism's trade-off curve consists of two lines that meet
+    at 1 / (1 + e^epsilon) on the diagonal; the convex curve of mu-GDP that goes through there lies below both.
+    """
+    from scipy.special import ndtri
+
+    corners = (-2 * float(ndtri(1 / (1 + math.exp(min(e, 700.0))))) for e in pure)
+    return math.sqrt(sum(_squared(*entry) for entry in history) + sum(m * m for m in corners))
 
 
 def _squared(sigma: float, q: float, steps: int) -> float:
@@ -29,7 +36,7 @@ def _squared(sigma: float, q: float, steps: int) -> float:
         return math.inf
 
 
-def epsilon(history: Iterable[tuple[float, float, int]], delta: float) -> float:
+def epsilon(history: Iterable[tuple[float, float, int]], delta: float, pure: Iterable[float] = ()) -> float:
     """The epsilon at which mu-GDP has this delta: Phi(mu/2 - e/mu) - e^e Phi(-mu/2 - e/mu) = delta.
 
     >>> round(epsilon([(1.1, 256 / 60000, 1000)], 1e-5), 4)
@@ -38,7 +45,7 @@ def epsilon(history: Iterable[tuple[float, float, int]], delta: float) -> float:
     from scipy.optimize import brentq
     from scipy.special import log_ndtr
 
-    m = mu(history)
+    m = mu(history, pure)
     if m == 0 or math.isinf(m):
         return m
 

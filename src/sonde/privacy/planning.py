@@ -25,10 +25,12 @@ def noise_for(
     steps: int,
     accountant: str = "rdp",
     before: Iterable[Sequence[float]] = (),
+    pure: Iterable[float] = (),
 ) -> float:
     """The least noise multiplier with which `steps` steps stay within the target, by bisection.
 
     The epsilon it spends is at most the target, and at least 0.999 of it. before: a history that was spent already.
+    pure: the epsilons of pure mechanisms that were, or will be, spent beside the steps.
 
     >>> round(noise_for(3.0, 1e-5, 256 / 60000, steps=10_000), 3)
     0.925
@@ -36,18 +38,18 @@ def noise_for(
     Raises:
         SondeError: a target that no noise reaches, or that asks for none.
     """
-    past = _asked(target_epsilon, target_delta, accountant, before)
+    past, beside = _asked(target_epsilon, target_delta, accountant, before), tuple(pure)
     _sampled(sampling_rate, steps, "no noise is needed")
 
     def epsilon(noise: float) -> float:
-        return spent([*past, (noise, sampling_rate, steps)], target_delta, accountant).epsilon
+        return spent([*past, (noise, sampling_rate, steps)], target_delta, accountant, None, beside).epsilon
 
     if (least := epsilon(MOST)) > target_epsilon:
-        raise _unreachable(target_epsilon, target_delta, accountant, least, bool(past))
+        raise _unreachable(target_epsilon, target_delta, accountant, least, bool(past), bool(beside))
     high = 1.0
     if accountant == "pld":  # rdp's noise is enough for pld too, and costs nothing to find
         try:
-            high = noise_for(target_epsilon, target_delta, sampling_rate, steps, "rdp", past)
+            high = noise_for(target_epsilon, target_delta, sampling_rate, steps, "rdp", past, beside)
         except SondeError:  # rdp cannot show so small an epsilon
             high = 1.0
     while epsilon(high) > target_epsilon:
@@ -70,8 +72,10 @@ def steps_within(
     sampling_rate: float,
     accountant: str = "rdp",
     before: Iterable[Sequence[float]] = (),
+    pure: Iterable[float] = (),
 ) -> int:
     """The most steps that stay within the target; 0 where not even one does. before: a history spent already.
+    pure: see `noise_for`.
 
     >>> steps_within(3.0, 1e-5, noise_multiplier=1.1, sampling_rate=256 / 60000)
     18338
@@ -79,12 +83,12 @@ def steps_within(
     Raises:
         SondeError: no number of steps is the most.
     """
-    past = _asked(target_epsilon, target_delta, accountant, before)
+    past, beside = _asked(target_epsilon, target_delta, accountant, before), tuple(pure)
     _sampled(sampling_rate, 1, "there is no limit")
 
     def fits(steps: int) -> bool:
         done = [*past, (noise_multiplier, sampling_rate, steps)]
-        return spent(done, target_delta, accountant).epsilon <= target_epsilon
+        return spent(done, target_delta, accountant, None, beside).epsilon <= target_epsilon
 
     low, high = 0, 1
     while fits(high):
@@ -111,8 +115,10 @@ def _sampled(rate: float, steps: int, therefore: str) -> None:
         raise SondeError(f"no record is drawn in any step, so {therefore}", "ask with steps and a rate above 0")
 
 
-def _unreachable(target: float, delta: float, accountant: str, least: float, past: bool) -> SondeError:
-    why = "of which earlier steps spent a part" if past else f"as {accountant} counts"
+def _unreachable(target: float, delta: float, accountant: str, least: float, past: bool, beside: bool) -> SondeError:
+    why = f"as {accountant} counts"
+    if past or beside:
+        why = f"of which {'earlier steps' if past else 'what was read beside the steps'} spent a part"
     other = "" if accountant == "pld" else ", or take accountant='pld', which shows smaller ones"
     return SondeError(
         f"no noise reaches epsilon {target:g} at delta {delta:g}: the least is {least:.3g}, {why}",

@@ -34,7 +34,8 @@ from sonde.core import (
 )
 from sonde.core.engine import average, of_first, rank_and_world
 from sonde.core.method import Grads, Params
-from sonde.data.poisson import poisson
+from sonde.data.poisson import Poisson, poisson
+from sonde.data.rows import Rows
 from sonde.per_record import ByRecord, PerRecord
 from sonde.privacy import Spent, noise_for, spent
 
@@ -91,6 +92,7 @@ class DPSGD(Method):
         self.accountant, self.microbatch, self.insecure_seed = accountant, microbatch, insecure_seed
         self.clipping = CLIPPINGS[clipping](float(max_grad_norm))
         self.history: list[list[float]] = []  # [noise multiplier, sampling rate, queries]: what was spent
+        self.pure: list[float] = []  # the epsilons of what private readers were shown beside the steps
         self.allowed: int | None = None  # queries that the noise was planned for
         self.rate, self.records = 1.0, 0
         self.seed = secrets.randbits(128) if insecure_seed is None else insecure_seed
@@ -141,13 +143,15 @@ class DPSGD(Method):
         return _Watched(drawn, self)
 
     def on(self, run: Run, event: Event) -> None:
-        """Plan the noise when a stage starts; refuse reads; stop when the budget is spent."""
-        if isinstance(event, Read):
+        """Plan the noise when a stage starts; refuse raw reads; stop when the budget is spent."""
+        if isinstance(event, Read) and event.pure:
+            self._pay(run, event)
+        elif isinstance(event, Read):
             raise Refused(
                 f"{event.reader} reads training records outside the noised gradient, which DPSGD does not cover",
                 f"leave {event.reader} out, give it public data, or train without DPSGD",
             )
-        if isinstance(event, Started) and self.target_epsilon is not None and self.noise_multiplier is None:
+        elif isinstance(event, Started) and self.target_epsilon is not None and self.noise_multiplier is None:
             self._plan(run, self.target_epsilon)
         elif isinstance(event, Started) and run.done == 0 and run.stage > 0 and self.allowed is not None:
             raise Refused(
@@ -163,6 +167,17 @@ class DPSGD(Method):
     def _queries_a_step(self, run: Run) -> int:
         return self.evaluations_a_step * len(run.objective.turns(run.step))
 
+    def _pay(self, run: Run, read: Read) -> None:
+        """Count a private read, and leave room for it in noise that was planned before it."""
+        if self.allowed is not None and self.queries:
+            raise Refused(
+                f"{read.reader} reads records, and the noise was planned without what that costs",
+                "read them before the first step, or give noise_multiplier instead of target_epsilon",
+            )
+        self.pure += read.pure
+        if self.allowed is not None and self.target_epsilon is not None:
+            self._plan(run, self.target_epsilon)
+
     def _plan(self, run: Run, epsilon: float) -> None:
         if run.limit is None:
             raise Refused(
@@ -170,7 +185,9 @@ class DPSGD(Method):
                 "give a budget of steps or epochs, or noise_multiplier instead of target_epsilon",
             )
         self.allowed = run.limit * self._queries_a_step(run)
-        self.noise_multiplier = noise_for(epsilon, self.target_delta, self.rate, self.allowed, self.accountant)
+        self.noise_multiplier = noise_for(
+            epsilon, self.target_delta, self.rate, self.allowed, self.accountant, pure=self.pure
+        )
 
     # ------------------------------------------------------------ a step
     def estimate(self, run: Run, turn: str, batch: Batch, record: bool) -> Grads:
@@ -303,12 +320,14 @@ class DPSGD(Method):
     @property
     def spent(self) -> Spent:
         """What the run has spent so far, with what the number rests on."""
-        return spent([tuple(h) for h in self.history], self.target_delta, self.accountant, self.records or None)
+        done = [tuple(h) for h in self.history]
+        return spent(done, self.target_delta, self.accountant, self.records or None, self.pure)
 
     def state_dict(self) -> dict[str, Any]:
         """The accountant's history, the noise and its generator, the sampling seed, the clipping bound."""
         return {
             "history": self.history,
+            "pure": self.pure,
             "noise_multiplier": self.noise_multiplier,
             "allowed": self.allowed,
             "rate": self.rate,
@@ -321,6 +340,7 @@ class DPSGD(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self.history, self.noise_multiplier = [list(h) for h in state["history"]], state["noise_multiplier"]
+        self.pure = list(state["pure"])
         self.allowed, self.rate, self.records = state["allowed"], state["rate"], state["records"]
         self.seed = int(state["seed"])
         self.noise.load_state_dict(state["noise"])
@@ -330,8 +350,13 @@ class DPSGD(Method):
 class _Watched:
     """A source that lets the private method know which records each step drew."""
 
-    def __init__(self, source: Source, method: DPSGD) -> None:
+    def __init__(self, source: Poisson, method: DPSGD) -> None:
         self.inner, self.method = source, method
+
+    @property
+    def rows(self) -> Rows:
+        """The records themselves, for readers that see each once."""
+        return self.inner.rows
 
     @property
     def steps_per_epoch(self) -> int | None:

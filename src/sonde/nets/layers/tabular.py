@@ -100,7 +100,10 @@ class TableInput(nn.Module):
 
     @torch.no_grad()
     def fit_input(self, x: Mapping[str, Tensor]) -> None:
-        """Take the bins, the moments and the shares of the categories from the training rows x."""
+        """Take the bins, the moments and the shares of the categories from the training rows x.
+
+        Without x["categorical"] (a private reader has none to show) categories keep counting as equally frequent.
+        """
         for f in range(self.numeric):  # a column at a time: the encoding of all is B times the table
             seen = x["numeric"][:, f]
             seen = seen[seen.isfinite()]
@@ -109,7 +112,7 @@ class TableInput(nn.Module):
                 self.centre[f] = _ramps(seen[:, None], self.edges[f : f + 1]).double().mean(0)[0]
                 std, mean = torch.std_mean(seen.double(), correction=0)
                 self.mean[f], self.std[f] = mean, std if self.edges[f, -1] > self.edges[f, 0] else 1.0
-        if self.cardinalities:
+        if self.cardinalities and "categorical" in x:
             counts = torch.bincount((x["categorical"] + self.first).flatten(), minlength=len(self.share))
             self.share.copy_(counts.to(torch.float64) / max(1, len(x["categorical"])))
 
