@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from torch import Tensor, nn
 
+import sonde
+import sonde.data
 from sonde.core import Backprop, Batch, Budget, Build, Run, SondeError, fit
 from sonde.data.rows import Rows
 from sonde.fairness import demographic_parity_difference, equal_opportunity_difference, equalised_odds_difference
 from sonde.methods import PGD, adam, sgd
 from sonde.objectives import Classify, Debias, Regress
+from sonde.recipes.defaults import for_data
 from tests.methods.fair.test_group_constraint import people
 from tests.support import mlp
 
@@ -130,3 +135,18 @@ def test_what_it_cannot_debias_is_refused_in_words() -> None:
     run = Run(Debias(Classify(mlp(3, 2)), group="sex"), [Backprop(microbatch=10), sgd(0.1)])
     with pytest.raises(SondeError, match="microbatches cannot give the terms"):
         fit(run, Rows(x, y, 30, fields={"sex": group}), Budget(steps=1))
+
+
+def test_the_main_job_trains_saves_and_loads_it(tmp_path: Path) -> None:
+    x, y, group = people(200)
+    columns = {"a": x[:, 0].tolist(), "b": x[:, 1].tolist(), "sex": [f"group {g}" for g in group.tolist()]}
+    data = sonde.data.open(pl.DataFrame({**columns, "y": [f"class {c}" for c in y.tolist()]}), "y", sensitive="sex")
+    recipe = for_data(data)
+    debias = Build(Debias, base=recipe.objective, groups=2, group="sex")
+    trained = sonde.train(
+        data, recipe=recipe.changed(objective=debias), steps=4, output_dir=tmp_path, baselines=False, device="cpu"
+    )
+    bundle = sonde.load(trained.folder.path)
+    rows = data.batch(torch.arange(5)).x
+    assert isinstance(bundle.objective, Debias)
+    assert torch.equal(bundle.raw(rows), trained.bundle.raw(rows))
