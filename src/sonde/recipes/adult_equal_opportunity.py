@@ -1,0 +1,26 @@
+"""Census income (Adult): as many of the men's as of the women's high incomes are found.
+
+The default recipe for tables, with a constraint: the shares of the two sexes' incomes above 50,000 that are recognised
+differ by at most 0.01 on the training rows (equal opportunity: Hardt, Price and Srebro, 2016, definition 2.2).
+
+Measured on the test rows after 2 min on one core of a Xeon, seed 0: 87.24 % right (95 % interval 86.72 to 87.74), true
+positive rates 0.012 apart (0.000 to 0.055); seeds 1 and 2: 87.27 and 87.29 %, 0.010 and 0.013. Without the constraint:
+87.27 %, 0.031 (0.000 to 0.074). There are 590 women of high income among the test rows: chance alone makes intervals of
+that width.
+
+Entry: equal opportunity; fairness in training.
+"""
+
+from __future__ import annotations
+
+from sonde.core import Build, Recipe
+from sonde.data import load
+from sonde.methods import GroupConstraint
+from sonde.recipes.defaults import Wishes, for_data
+
+
+def adult_equal_opportunity() -> Recipe:
+    """Adult: at least 84 % right, with true positive rates of women and men at most 0.02 apart."""
+    build = Build(load, name="adult", sensitive="sex")
+    constraint = Build(GroupConstraint, group="sex", constraint="equal_opportunity", bound=0.01)
+    return for_data(build(), Wishes(methods=(constraint,)), build=build)
