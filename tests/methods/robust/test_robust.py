@@ -254,6 +254,14 @@ def test_it_goes_with_other_methods(method: Method) -> None:
     assert all(p.isfinite().all() for p in run.objective.parameters())
 
 
+@pytest.mark.parametrize("attack", [FGSM(0.1), PGD(0.1), GaussianNoise(0.1)], ids=lambda m: type(m).__name__)
+def test_what_bends_the_rows_afterwards_is_refused(attack: Method) -> None:
+    name = type(attack).__name__
+    with pytest.raises(Refused, match=f"Shift after {name} .*\n  put Shift before {name}"):
+        run_with(attack, Shift(0.1))
+    run_with(Shift(0.1), attack)
+
+
 @each_attack
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_it_attacks_under_mixed_precision(method: Method, precision: str) -> None:

@@ -20,8 +20,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sonde.core import Event, Finished, Method, Params, Run, SondeError, Source, Started, Stepped
+from sonde.core import Event, Finished, Method, Params, Refused, Run, SondeError, Source, Started, Stepped
 from sonde.core.engine import placed_like
+
+from .ema import EMA
 
 
 class SWA(Method):
@@ -45,6 +47,11 @@ class SWA(Method):
         self.start, self.every_steps = start, every_steps
         self.count = 0  # n
         self.mean: dict[str, Tensor] = {}
+
+    def setup(self, run: Run) -> None:
+        """Refuse a second average, of which one would be computed for nothing."""
+        if any(isinstance(method, EMA) for method in run.methods):
+            raise Refused("SWA and EMA each ship an average of their own, and a run ships one", "leave SWA or EMA out")
 
     def on(self, run: Run, event: Event) -> None:
         """See `Method.on`."""

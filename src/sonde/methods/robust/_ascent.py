@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sonde.core import Method, Params, Refused, Run, SondeError
 
+from ..augment import CutMix, MixUp
 from ._inputs import Range
 
 # N rows; "..." is whatever shape a row has
@@ -135,6 +136,14 @@ def check_run(method: Method, run: Run, turn: str) -> None:
         raise Refused(
             f"{name} evaluates the whole model, of which fsdp gives each process a part", "use --parallel ddp"
         )
+    for later in run.methods[run.methods.index(method) + 1 :]:
+        # To mix attacked rows is a method of its own (Lamb et al., 2019); to bend them undoes the attack.
+        if type(later).__module__.startswith("sonde.methods.augment.") and not isinstance(later, MixUp | CutMix):
+            other = type(later).__name__
+            raise Refused(
+                f"{other} after {name} changes rows that were the worst as they were",
+                f"put {other} before {name} in the list of methods",
+            )
 
 
 def _rows(per_row: Tensor, like: Tensor) -> Tensor:
