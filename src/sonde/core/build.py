@@ -14,7 +14,7 @@ T = TypeVar("T")
 PACKAGE = __name__.split(".")[0]
 VOCABULARY = (
     *("nets", "optim", "objectives", "methods", "audits", "core.backprop"),
-    *("data.rows", "data.loader", "data.named", "data.opening", "data.streams"),  # not what downloads and stores files
+    *("data.rows", "data.loader", "data.named", "data.opening", "data.several", "data.streams"),  # nothing that fetches
 )
 """The parts of the package whose public classes and functions a recipe that is read from a file may name."""
 

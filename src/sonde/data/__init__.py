@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sonde.data.opening import open, reopen, schema_from_data
     from sonde.data.problems import BadData, Problem
     from sonde.data.rows import Rows, Split
+    from sonde.data.several import several
     from sonde.data.tables import TableSchema
 
 _HOMES = {
@@ -35,11 +36,12 @@ _HOMES = {
     "open_like": "like",
     "reopen": "opening",
     "schema_from_data": "opening",
+    "several": "several",
 }
 
 __all__ = [
     "BadData", "Dataset", "ImageSchema", "Loader", "Named", "Problem", "Rows", "Split", "TableSchema", "load", "names",
-    "open", "open_like", "reopen", "schema_from_data",
+    "open", "open_like", "reopen", "schema_from_data", "several",
 ]  # fmt: skip
 
 

@@ -39,6 +39,7 @@ class Dataset:
     names: what a person calls row i: a relative file path, "row 17".
     notes: what was inferred, left out, found twice.
     source: JSON; what `sonde.data.reopen` needs to open it again. Paths stand as they were given.
+    parts: of data put together of several sets, the name and the number of rows of each, in their order.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Dataset:
     names: Sequence[str] = ()
     notes: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.y)
@@ -59,6 +61,8 @@ class Dataset:
         for what, rows in (parts | {"names": len(self.names) or n}).items():
             if rows != n:
                 raise ValueError(f"{what} has {rows} rows but y has {n}")
+        if self.parts and sum(rows for _, rows in self.parts) != n:
+            raise ValueError(f"the parts have {sum(rows for _, rows in self.parts)} rows but y has {n}")
         if tuple(sorted(self.splits)) != tuple(sorted(SPLITS)):
             raise ValueError(f"splits must be {SPLITS}, not {tuple(self.splits)}")
         used = torch.cat([self.splits[s] for s in SPLITS])
@@ -107,6 +111,8 @@ class Dataset:
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
             digest.update(value.numpy().data)
         digest.update(json.dumps(self.schema.to_data(), sort_keys=True).encode())
+        if self.parts:
+            digest.update(json.dumps([rows for _, rows in self.parts]).encode())
         return digest.hexdigest()
 
     def __eq__(self, other: object) -> bool:

@@ -265,6 +265,10 @@ def reopen(source: Mapping[str, Any], download: bool = False) -> Dataset:
     from sonde.data.named import load
 
     call, arguments = source.get("call"), dict(source.get("arguments") or {})
+    if call == "several":
+        from sonde.data.several import several
+
+        return several([reopen(own, download) for own in arguments["datasets"]])
     if call == "load":
         return load(arguments.pop("name"), **arguments, download=download)
     if call != "open" or arguments.get("data") is None:

@@ -15,7 +15,9 @@ from sonde.core import Batch, Run, map_tree, rank_and_world
 class Indexed(Protocol):
     """A data set that can be asked for rows by number."""
 
-    splits: Mapping[str, Tensor]
+    @property
+    def splits(self) -> Mapping[str, Tensor]:
+        """The rows of each split, by its name."""
 
     def batch(self, index: Tensor) -> Batch:
         """The rows `index`, as the model reads them."""

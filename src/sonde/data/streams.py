@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ from torch import Tensor
 
 from sonde.core import Batch, SondeError
 from sonde.data.rows import Indexed
+
+if TYPE_CHECKING:
+    from sonde.data.dataset import Dataset
 
 Scenario = Literal["class", "domain", "task"]
 Change = Callable[[Batch], Batch]
@@ -150,6 +153,33 @@ def joined(datasets: Sequence[Indexed], scenario: Scenario = "domain") -> Stream
         records += 1 + max(int(index.max()) for index in data.splits.values() if len(index))
         if scenario == "class":
             labels += int(_labels(data).max()) + 1
+    return Stream(found)
+
+
+def in_turn(data: Dataset, scenario: Scenario = "domain") -> Stream:
+    """Each experience is one of the data sets that `data` was put together of, in their order.
+
+    scenario: with `domain` all must have the same classes, with `class` later ones may bring new classes.
+    """
+    _check(len(data.parts) or 1, scenario, get_args(Scenario))
+    if len(data.parts) < 2:
+        raise SondeError(f"{data.name} is one data set: nothing comes in turn", "give several, or choose split")
+    y, start, found = _labels(data), 0, []
+    for t, (name, rows) in enumerate(data.parts):
+        splits = {s: index[(index >= start) & (index < start + rows)] for s, index in data.splits.items()}
+        own = {data.classes[c] for c in y[start : start + rows].unique().tolist() if c >= 0}
+        if t == 0:
+            first = own
+        elif scenario != "class" and (odd := sorted(first ^ own)):
+            has, lacks = (data.parts[0][0], name) if odd[0] in first else (name, data.parts[0][0])
+            raise SondeError(
+                f"{has} has rows of class {odd[0]!r} and {lacks} has none",
+                "bring them to the same classes; or, where new classes join: --stream \"in_turn(scenario='class')\"",
+            )
+        if not len(splits["train"]):
+            raise SondeError(f"{name} has no rows to train on", "leave it out, or lower --test and --val")
+        found.append(Experience(name, t, data, splits, _compose(_unchanged, t, scenario)))
+        start += rows
     return Stream(found)
 
 
