@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sonde.core import Batch, Budget, Run, SondeError, fit
 from sonde.data.rows import Rows
-from sonde.methods import Backprop, adam, sgd
+from sonde.methods import DPSGD, Backprop, adam, sgd
 from sonde.methods.observe.validate import mean_scores
 from sonde.objectives import GAN
 from tests.support import mlp, weights
@@ -140,3 +142,21 @@ def test_nets_that_do_not_fit_are_refused(generator: nn.Module, discriminator: n
 def test_counts_are_positive(name: str) -> None:
     with pytest.raises(SondeError, match=f"{name}=0 is not a positive number"):
         GAN(nn.Linear(1, 1), nn.Linear(1, 1), **{"latent": 1, name: 0})
+
+
+def test_private_training_neither_clips_nor_noises_the_generators_turn() -> None:
+    found = {}
+    for name, extra in (("plain", []), ("private", [DPSGD(1e-3, noise_multiplier=5.0, insecure_seed=1)])):
+        run = Run(game(), [*extra, sgd(0.1)])
+        torch.manual_seed(7)
+        found[name] = {k: g.clone() for k, g in run.estimator.estimate(run, "generator", rows(), True).items()}
+    for k, g in found["plain"].items():
+        torch.testing.assert_close(found["private"][k], g)
+
+
+def test_private_training_clips_the_real_and_the_fake_term_of_a_record_together() -> None:
+    torch.manual_seed(0)
+    run = Run(game(), [DPSGD(1e-3, noise_multiplier=0.0, insecure_seed=1), sgd(0.1)])
+    batch = replace(rows(1), denominator=1.0)  # one record: its clipped gradient is the sum
+    grads = run.estimator.estimate(run, "discriminator", batch, True)
+    assert torch.stack([g.norm() for g in grads.values()]).norm().item() == pytest.approx(1e-3, rel=1e-4)
