@@ -148,7 +148,9 @@ def two_steps(kinds: Kinds, trial: Trial, make: matrix.Make, folder: Path) -> di
         for hook in ("batch", "loss", "grads"):
             if defines(m, hook):
                 setattr(m, hook, seeded(getattr(m, hook), f"{type(m).__name__}.{hook}", run))
-    run.objective.register_forward_pre_hook(lambda module, given: torch.manual_seed(run.step) and None)
+    run.objective.register_forward_pre_hook(
+        lambda module, given: torch.default_generator.manual_seed(run.step) and None
+    )
     source = run.chain("source", trial.source(), run)
     run.source, run.total = source, 2
     run.emit(Started(source))
@@ -160,7 +162,9 @@ def two_steps(kinds: Kinds, trial: Trial, make: matrix.Make, folder: Path) -> di
 
 def seeded(hook: Callable[..., Any], name: str, run: Run) -> Callable[..., Any]:
     def called(*given: Any) -> Any:
-        torch.manual_seed(1000 * run.step + sum(map(ord, name)))
+        torch.default_generator.manual_seed(
+            1000 * run.step + sum(map(ord, name))
+        )  # the CPU's alone: five times as fast
         return hook(*given)
 
     return called
