@@ -46,12 +46,14 @@ class Bundle:
     objective: with the shipped weights, in evaluation mode, on the CPU.
     build: what constructs it. task: classification, multilabel or regression.
     schema: from raw input (paths, frames, arrays) to what the net reads, and the names of the outputs.
+    privacy: what private training promises of it (see `sonde.promises.numbers`), as plain data; None without.
     """
 
     objective: Objective
     build: Build[Objective]
     task: str
     schema: Any
+    privacy: Mapping[str, Any] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -96,6 +98,7 @@ class Bundle:
             "task": self.task,
             "objective": self.build.to_data(),
             "schema": self.schema.to_data(),
+            **({} if self.privacy is None else {"privacy": dict(self.privacy)}),
         }
         content = json.dumps(spec, indent=1, ensure_ascii=False).encode()
         replace_folder(Path(folder), {WEIGHTS: save(weights), SPEC: content})
@@ -129,6 +132,9 @@ class Bundle:
             raise Corrupt(f"{folder.name} is not a whole bundle", RESTORE) from None
         if newer:
             raise SondeError(f"{folder.name} was written by a newer version of sonde", "upgrade sonde to read it")
+        privacy = spec.get("privacy")
+        if not isinstance(privacy, dict | None):
+            raise Corrupt(f"{folder.name} is not a whole bundle", RESTORE)
         try:
             schema = schema_from_data(schema_data)
         except SondeError as error:
@@ -139,12 +145,14 @@ class Bundle:
         build = _read(objective_data, own, most, folder)
         objective = _constructed(build, weights, folder)
         objective.load_state_dict(weights, assign=True)
-        return Bundle(objective.requires_grad_(False).eval(), build, task, schema)
+        return Bundle(objective.requires_grad_(False).eval(), build, task, schema, privacy)
 
     @staticmethod
-    def of(objective: Objective, build: Build[Objective], data: Dataset) -> Bundle:
+    def of(
+        objective: Objective, build: Build[Objective], data: Dataset, privacy: Mapping[str, Any] | None = None
+    ) -> Bundle:
         """The bundle of a trained objective."""
-        return Bundle(objective, build, data.task, data.schema)
+        return Bundle(objective, build, data.task, data.schema, privacy)
 
 
 def _read(data: Any, own: Collection[Callable[..., Any]], most: int, folder: Path) -> Build[Objective]:

@@ -16,6 +16,7 @@ from sonde.core.engine import sharing
 from sonde.describe import data_facts, histogram, mistakes
 from sonde.methods import EarlyStopping
 from sonde.names import snake, summary_of
+from sonde.promises import numbers, privacy_of
 from sonde.report import words
 from sonde.report.facts import (
     Applied,
@@ -27,6 +28,7 @@ from sonde.report.facts import (
     Fit,
     Mark,
     Model,
+    Privacy,
     Score,
     Series,
     Unmeasured,
@@ -67,7 +69,7 @@ def conclude(run: Run, recipe: Recipe, data: Dataset, folder: RunFolder) -> tupl
     from sonde.report.html import render
 
     outcome = _outcome(run, recipe, data)
-    bundle = shipped(run, recipe, data)  # every process takes part: a sharded model is gathered
+    bundle = shipped(run, recipe, data, outcome["privacy"])  # every process takes part: a sharded model is gathered
     if rank_and_world()[0] == 0:
         bundle.save(folder.model)
         facts = gather(bundle, recipe, data, folder, outcome)
@@ -79,15 +81,16 @@ def conclude(run: Run, recipe: Recipe, data: Dataset, folder: RunFolder) -> tupl
     return bundle, facts
 
 
-def shipped(run: Run, recipe: Recipe, data: Dataset) -> Bundle:
-    """The bundle of a run with the weights that its methods ship, on the CPU."""
+def shipped(run: Run, recipe: Recipe, data: Dataset, privacy: Privacy | None = None) -> Bundle:
+    """The bundle of a run with the weights that its methods ship, on the CPU. privacy: what it promises."""
     weights = {k: v.full_tensor() if hasattr(v, "full_tensor") else v for k, v in run.weights().items()}
     build = recipe.objective
     for method in run.methods:
         build = method.built(build)
     objective = build(data=data)
     objective.load_state_dict({k: v.to("cpu") for k, v in weights.items()})
-    return Bundle.of(objective.requires_grad_(False).eval(), build, data)
+    promised = None if privacy is None else numbers(privacy)
+    return Bundle.of(objective.requires_grad_(False).eval(), build, data, promised)
 
 
 def predictions(bundle: Bundle, data: Dataset, split: str) -> tuple[Tensor, Tensor]:
@@ -138,7 +141,7 @@ def gather(bundle: Bundle, recipe: Recipe, data: Dataset, folder: RunFolder, out
         examples=examples,
         chosen=chosen,
         intervals=INTERVALS,
-        not_measured=NOT_MEASURED,
+        not_measured=tuple(u for u in NOT_MEASURED if u.name != "Privacy" or outcome["privacy"] is None),
         **outcome,
         **extra,
     )
@@ -181,6 +184,8 @@ def _outcome(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Any]:
         "seconds": run.elapsed,
         "rows_per_second": run.step * batch_size / run.elapsed if batch_size and run.elapsed else None,
         "marks": tuple(marks),
+        "privacy": privacy_of(run),
+        "notes": tuple(run.notes),
     }
 
 
@@ -256,9 +261,12 @@ def _curves(folder: RunFolder) -> tuple[Curve, ...]:
 
 
 def _curve_name(name: str) -> str:
-    return {"loss": "Loss", "mse": "Mean squared error", "exact": "Rows with every label right"}.get(
-        name, LABELS.get(name, name.replace("_", " ").capitalize())
-    )
+    return {
+        "loss": "Loss",
+        "epsilon": "Privacy spent (epsilon)",
+        "mse": "Mean squared error",
+        "exact": "Rows with every label right",
+    }.get(name, LABELS.get(name, name.replace("_", " ").capitalize()))
 
 
 def _series(points: list[tuple[int, float, float]]) -> Series:

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,8 +243,11 @@ def _go(run: Run, recipe: Recipe, dataset: Dataset, folder: RunFolder) -> Traine
 
     again = f"go on with: sonde resume {shlex.quote(str(folder.path))}"
     try:
-        with interruptible(run) as asked:
-            recipe.train(run, dataset)
+        try:
+            with interruptible(run) as asked:
+                recipe.train(run, dataset)
+        finally:  # whatever ended it: what was spent is spent
+            _account(run, folder)
         if asked or run.interrupted:
             raise Interrupted(f"stopped at step {run.step}; everything is saved", again)
     except KeyboardInterrupt:
@@ -254,6 +257,17 @@ def _go(run: Run, recipe: Recipe, dataset: Dataset, folder: RunFolder) -> Traine
     except KeyboardInterrupt:
         raise Interrupted("stopped while measuring; what was trained is saved", again) from None
     return Trained(folder, bundle, facts)
+
+
+def _account(run: Run, folder: RunFolder) -> None:
+    """Write into run.json what was changed on the user's behalf, and what was spent of the privacy of the records."""
+    from sonde.promises import numbers, privacy_of
+
+    privacy = privacy_of(run)
+    if rank_and_world()[0] == 0 and (run.notes or privacy is not None):
+        found = {"notes": list(run.notes), "privacy": None if privacy is None else numbers(privacy)}
+        with suppress(SondeError):  # a full disk has been, or will be, answered by what is more important
+            folder.write("run.json", {**folder.read("run.json"), **found})
 
 
 # ---------------------------------------------------------------- several processes

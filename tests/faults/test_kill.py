@@ -22,9 +22,9 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PATH}
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
 
-def worker(folder: Path, *words: int) -> subprocess.Popen[str]:
+def worker(folder: Path, *words: int, module: str = "worker") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.worker", str(folder), *map(str, words)],
+        [sys.executable, "-m", f"tests.faults.{module}", str(folder), *map(str, words)],
         cwd=ROOT,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
@@ -79,6 +79,34 @@ def test_a_run_killed_from_outside_ends_with_the_same_bits(tmp_path: Path, undis
         process.communicate()
     ended(worker(tmp_path))
     compare(result(tmp_path), undisturbed)
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a private run that nobody killed ends with."""
+    folder = tmp_path_factory.mktemp("private")
+    ended(worker(folder, module="private_worker"))
+    return result(folder)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_private_run_that_kills_itself_spends_and_ends_as_if_it_never_had(
+    tmp_path: Path, seed: int, private: Any
+) -> None:
+    ended(worker(tmp_path, 5, seed, module="private_worker"))
+    died = json.loads((tmp_path / "deaths.json").read_text())
+    print(f"seed {seed}: died {'; '.join(died)}")
+    assert len(died) >= 3
+    found = result(tmp_path)
+    assert found["epsilon"] == private["epsilon"] > 0
+    compare(found, private)
+
+
+def test_the_private_run_counted_every_step_and_logged_what_it_spent(private: Any) -> None:
+    assert "40 steps of noise multiplier 0.8" in private["spent"] and "pure mechanisms" in private["spent"]
+    lines = [json.loads(line)["values"] for line in private["metrics"].splitlines()]
+    spent = [values["epsilon"] for values in lines if "epsilon" in values]
+    assert spent == sorted(spent) and len(set(spent)) > 4 and spent[-1] == private["epsilon"]
 
 
 def test_the_undisturbed_run_went_through_everything(undisturbed: Any) -> None:

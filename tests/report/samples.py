@@ -9,6 +9,7 @@ import torch
 
 from sonde.report.facts import (
     Applied,
+    Aspect,
     Baseline,
     ClassCount,
     ClassScore,
@@ -23,6 +24,7 @@ from sonde.report.facts import (
     Histogram,
     Mark,
     Model,
+    Privacy,
     Score,
     Series,
     Unmeasured,
@@ -189,6 +191,26 @@ def hostile() -> Facts:
         chosen=name(1),
         intervals=name(0),
         not_measured=tuple(Unmeasured(t, t) for t in texts),
+        privacy=Privacy(
+            INF,
+            NAN,
+            name(0),
+            name(1),
+            name(2),
+            name(3),
+            -1,
+            ((NAN, INF, 10**20),),
+            (INF,),
+            -1,
+            False,
+            texts,
+            name(4),
+            name(5),
+            name(6),
+            tuple(Aspect(t, t) for t in texts),
+            tuple(Aspect(t, t) for t in texts),
+        ),
+        notes=texts,
     )
 
 

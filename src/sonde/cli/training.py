@@ -249,6 +249,8 @@ def _limits(budget: Any) -> str:
 
 def show(trained: Trained, json: bool) -> None:
     """Print what was measured, and where everything is."""
+    from sonde.promises import in_a_line, numbers
+
     if rank_and_world()[0] > 0:
         return
     facts, folder = trained.facts, trained.folder
@@ -265,6 +267,8 @@ def show(trained: Trained, json: bool) -> None:
                     {"name": b.name, "verdict": b.verdict, "measures": [_as_data(m) for m in b.scores]}
                     for b in facts.baselines
                 ],
+                "privacy": None if facts.privacy is None else numbers(facts.privacy),
+                "notes": list(facts.notes),
                 "report": str(folder.report),
                 "model": str(folder.model),
             }
@@ -288,6 +292,8 @@ def show(trained: Trained, json: bool) -> None:
         table(["beside it", first.label or first.name, ""], rows, numeric=(1,))
     print()
     print(f"trained in {duration(facts.seconds)}, {facts.step:,} steps, {facts.outcome}")
+    if facts.privacy is not None:
+        print(f"privacy {in_a_line(facts.privacy)}")
     print(f"report  {folder.report}")
     print(f"model   {folder.model}")
     where = folder.name if folder.path.parent == Path("runs") else folder.path

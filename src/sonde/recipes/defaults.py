@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from sonde import methods, nets, objectives
 from sonde.core import Budget, Build, Engine, Recipe, SondeError, Stage
+from sonde.core.errors import Notice
 from sonde.core.method import Method
 from sonde.data.rows import Split
 from sonde.names import completed, snake
@@ -101,7 +103,8 @@ def for_data(data: Dataset, wishes: Wishes = Wishes(), build: Build[Any] | None 
 def with_methods(defaults: Sequence[Build[Any]], asked: Sequence[Build[Any]]) -> list[Build[Any]]:
     """The defaults with the methods a user asked for: in the place of one of the same kind, else before validation.
 
-    An update rule takes the place of the default's, whatever its name, since a run has one.
+    An update rule takes the place of the default's, whatever its name, since a run has one. Where DPSGD is among them,
+    defaults that it would refuse are exchanged.
     """
     chosen = list(defaults)
     for build in asked:
@@ -111,7 +114,31 @@ def with_methods(defaults: Sequence[Build[Any]], asked: Sequence[Build[Any]]) ->
         else:
             ends = [i for i, b in enumerate(chosen) if b.make in (methods.Validate, methods.EarlyStopping)]
             chosen.insert(ends[0] if ends else len(chosen), build)
-    return chosen
+    return _made_private(chosen, asked) if any(b.make is methods.DPSGD for b in chosen) else chosen
+
+
+def _made_private(chosen: Sequence[Build[Any]], asked: Sequence[Build[Any]]) -> list[Build[Any]]:
+    """The methods beside DPSGD, where it refuses defaults: exchanged or left out, each said in a line.
+
+    What a user asked for is left to be refused, with DPSGD's reason.
+    """
+    microbatch = next((b.arguments.get("microbatch") for b in chosen if b.make is methods.Backprop), None)
+    own = {b.make for b in asked}
+    kept: list[Build[Any]] = []
+    for build in chosen:
+        make = build.make
+        if make is methods.FitInputs and make not in own:
+            if not any(b.make is methods.PrivateInputs for b in chosen):  # which says so itself, where it has to act
+                kept.append(Build(methods.PrivateInputs))
+        elif make is methods.Backprop:
+            continue  # DPSGD takes its place, and its microbatches
+        elif make in (methods.MixUp, methods.CutMix) and make not in own:
+            warnings.warn(f"{make.__name__} is left out: private training refuses rows that mix", Notice, stacklevel=3)
+        elif make is methods.DPSGD and microbatch and "microbatch" not in build.arguments:
+            kept.append(build.with_arguments(microbatch=microbatch))
+        else:
+            kept.append(build)
+    return kept
 
 
 def with_rates(chosen: Sequence[Build[Any]], **rates: float | None) -> list[Build[Any]]:

@@ -242,6 +242,43 @@ class Unmeasured:
 
 
 @dataclass(frozen=True)
+class Aspect:
+    """One side of a promise: what it is called, and a sentence or two."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """What private training promises about each of the training `records`, and what that rests on.
+
+    `epsilon` (inf: nothing) at `delta`, by `accountant`; `claim` says whether it is a bound. `history` is of (noise
+    multiplier, sampling rate, steps); `pure` are the epsilons of pure mechanisms beside the steps. `insecure` marks
+    noise that a seed repeats. `shown` is epsilon as the page's tile says it, `sentence` all the numbers in a sentence,
+    `promise` what they mean; `rests` and `uncovered` say what the promise stands on and where it ends.
+    """
+
+    epsilon: float
+    delta: float
+    accountant: str
+    claim: str
+    sampling: str
+    neighbours: str
+    steps: int
+    history: tuple[tuple[float, float, int], ...]
+    pure: tuple[float, ...]
+    records: int
+    insecure: bool
+    notes: tuple[str, ...]
+    sentence: str
+    shown: str
+    promise: str
+    rests: tuple[Aspect, ...] = ()
+    uncovered: tuple[Aspect, ...] = ()
+
+
+@dataclass(frozen=True)
 class Facts:
     """One training run, told to a reader. Texts are plain English; nothing may name a person, a host or a home folder.
 
@@ -249,7 +286,8 @@ class Facts:
     `created` is ISO 8601. `command` repeats the run exactly. `outcome` is how it ended, at `step` (and `epoch`).
     `measures` are the net's, the most important first. `methods` are in the order in which they act. `recipe` is plain
     data. `mistakes` says how many rows came out wrong in all, `examples` shows some of them, `chosen` says how they
-    were chosen. `intervals` says how the intervals were computed.
+    were chosen. `intervals` says how the intervals were computed. `notes` say what was changed so that the methods go
+    together.
     """
 
     title: str
@@ -279,6 +317,8 @@ class Facts:
     chosen: str = ""
     intervals: str = ""
     not_measured: tuple[Unmeasured, ...] = ()
+    privacy: Privacy | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         try:

@@ -75,6 +75,7 @@ def _template() -> Template:
         "round_off": lambda value: words.number(round(value) if words.known(value) else value),
         "width": lambda part: round(100 * min(1.0, max(0.0, part)), 2) if words.known(part) else 0,
         "whole": lambda text: escape(words.shown(text, 100_000)),
+        "power": words.power,
         "number": words.number,
         "share": words.share,
         "seconds": words.seconds,

@@ -53,7 +53,7 @@ def score_row(score: Score) -> dict[str, Any]:
 
 
 def tiles(facts: Facts) -> list[dict[str, str]]:
-    """The few numbers on top: the first measures on the first split, time, size."""
+    """The few numbers on top: the first measures on the first split, privacy where it was asked for, time, size."""
     first = facts.measures[0].split if facts.measures else ""
     tiles = [
         {
@@ -63,6 +63,11 @@ def tiles(facts: Facts) -> list[dict[str, str]]:
         }
         for s in [s for s in facts.measures if s.split == first][:2]
     ]
+    if facts.privacy is not None:
+        p = facts.privacy
+        void = "insecure seed" if p.insecure else "no noise was added"
+        note = void if p.shown == "none" else f"delta = {words.power(p.delta)}"
+        tiles.append({"label": "Privacy", "value": p.shown, "note": note})
     speed = f"{words.number(round(facts.rows_per_second))} rows a second" if words.known(facts.rows_per_second) else ""
     tiles.append({"label": "Training", "value": words.seconds(facts.seconds), "note": speed})
     tiles.append({"label": "Parameters", "value": _short(facts.model.parameters), "note": "numbers learned"})

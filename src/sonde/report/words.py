@@ -74,6 +74,15 @@ def number(value: float | int | None, places: int | None = None) -> str:
     return text.replace("-", "−")
 
 
+def power(value: float) -> str:
+    """A small probability: 1e-05 as 1e-5.
+
+    >>> power(1e-5), power(0.001)
+    ('1e-5', '0.001')
+    """
+    return f"{value:g}".replace("e-0", "e-")
+
+
 def places_for(interval: tuple[float, float] | None, most: int = 6) -> int | None:
     """Decimals worth printing: two significant digits of the interval's half width. None where there is no interval.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from sonde.core import Epoched, Event, Finished, Measured, Method, Run, Started, Stepped, rank_and_world
 from sonde.core.state import disk_error
+from sonde.privacy import spent_by
 
 
 class MetricsLog(Method):
     """Append training and validation metrics to `path`, one JSON object a line: step, epoch, split, values.
 
-    The mean training loss is written once an epoch, or every `every_steps` steps when that is not 0. A line depends
+    The mean training loss is written once an epoch, or every `every_steps` steps when that is not 0, with the epsilon
+    spent so far where training is private (not where it is infinite: there was no noise). A line depends
     on the run alone, never on the clock, so that two equal runs leave equal files; a resumed run first cuts the file
     back to what its checkpoint had seen.
     """
@@ -52,6 +55,9 @@ class MetricsLog(Method):
     def _flush(self, run: Run) -> None:
         values = {k: float(v) / self.counts[k] for k, v in self.sums.items()}
         self.sums, self.counts = {}, {}
+        private = spent_by(run.methods)
+        if private is not None and math.isfinite(private.epsilon):
+            values["epsilon"] = private.epsilon
         self._write(run, "train", values)
 
     def _write(self, run: Run, split: str, values: Any) -> None:
