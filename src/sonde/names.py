@@ -108,7 +108,7 @@ def _constructs(part: str, value: Any) -> bool:
         from sonde.core import Objective
 
         return inspect.isclass(value) and issubclass(value, Objective) and value is not Objective
-    if part == "optim":
+    if part in ("optim", "losses"):
         return inspect.isclass(value) and callable(value) and "Protocol" not in [b.__name__ for b in value.__mro__[:2]]
     if part == "recipes":
         from sonde.core import Recipe
@@ -201,6 +201,10 @@ def completed(build: Build[Any], given: Mapping[str, Any]) -> Build[Any]:
 
 
 # ---------------------------------------------------------------- settings by path
+NAMED = {"loss": "losses", "schedule": "optim"}
+"""Settings whose text names a constructor: `--set 'objective.loss=focal(gamma=2)'`."""
+
+
 def apply_settings(data: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Recipe data with values replaced by path, e.g. `{"methods.ema.decay": 0.99, "stages.0.budget.epochs": 3}`.
 
@@ -216,7 +220,7 @@ def apply_settings(data: dict[str, Any], settings: Mapping[str, Any]) -> dict[st
         elif isinstance(at, dict):
             if last not in at and not _parameter(at, last):
                 raise SondeError(f"there is no setting {path!r}", _choices(last, _settable(at)))
-            at[last] = value
+            at[last] = parse(NAMED[last], value).to_data() if last in NAMED and isinstance(value, str) else value
         else:
             raise SondeError(f"there is no setting {path!r}", f"{'.'.join(parents)} is {at!r}, which has no parts")
     return data

@@ -13,7 +13,7 @@ from .errors import Refused
 T = TypeVar("T")
 PACKAGE = __name__.split(".")[0]
 VOCABULARY = (
-    *("nets", "optim", "objectives", "methods", "audits", "core.backprop"),
+    *("nets", "optim", "losses", "objectives", "methods", "audits", "core.backprop"),
     *("data.rows", "data.loader", "data.named", "data.opening", "data.several", "data.streams"),  # nothing that fetches
 )
 """The parts of the package whose public classes and functions a recipe that is read from a file may name."""

@@ -10,36 +10,35 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
-from sonde.core import Batch, Loss, Objective, Term
+from sonde.core import Batch, Loss, Objective
+from sonde.losses import CrossEntropy, LossFunction, as_term
+
+CROSS_ENTROPY = CrossEntropy()
 
 
 class Classify(Objective):
-    """The cross-entropy of a classifier.
+    """The cross-entropy of a classifier, or another loss.
 
         task_i = -sum_c y_ic log softmax(net(x_i))_c
 
     net: x (N, ...) -> logits (N, C), or (N, M, C) for an ensemble of M members, each of which is trained on its own
         loss (the term is their mean) and whose prediction is the mean of their probabilities.
     y: (N,) int64 classes, or (N, C) probabilities. The field `weight` (N,), if there, weights the rows.
+    loss: of logits (N, C) and y: one of `sonde.losses` (Focal, Hinge, a weighted cross-entropy) or any function that
+        returns a value a row, (N,), or a scalar and is marked `sonde.losses.jointly`.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, loss: LossFunction = CROSS_ENTROPY) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.loss = net, loss
 
     def forward(self, turn: str, batch: Batch) -> Loss:
         """See `Objective.forward`; `out` holds the logits."""
         logits = self.net(batch.x)
-        if logits.dim() == 2:
-            value = F.cross_entropy(logits, batch.y, reduction="none")  # (N,)
-        else:
-            members = logits.shape[1]
-            y = batch.y.repeat_interleave(members, dim=0)  # (N M,) or (N M, C)
-            value = F.cross_entropy(logits.flatten(0, 1), y, reduction="none").unflatten(0, (-1, members)).mean(1)
-        return Loss({"task": Term(value, "example", batch.fields.get("weight", 1.0))}, {"logits": logits})
+        weight = batch.fields.get("weight", 1.0)
+        return Loss({"task": as_term(self.loss, logits, batch.y, weight, members=logits.dim() > 2)}, {"logits": logits})
 
     def predict(self, x: Any) -> Tensor:
         """Class probabilities, (N, C)."""

@@ -7,30 +7,33 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from sonde.core import Batch, Loss, Objective, Term
+from sonde.core import Batch, Loss, Objective
+from sonde.losses import BinaryCrossEntropy, LossFunction, as_term
+
+CROSS_ENTROPY = BinaryCrossEntropy()
 
 
 class Multilabel(Objective):
-    """The mean binary cross-entropy over labels.
+    """The mean binary cross-entropy over labels, or another loss.
 
         task_i = -1/L sum_l [ y_il log s_il + (1 - y_il) log(1 - s_il) ],    s = sigmoid(net(x))
 
     net: x (N, ...) -> logits (N, L), or (N, M, L) for M members. y: (N, L) in [0, 1].
+    loss: of logits (N, L) and y: one of `sonde.losses` (Dice, Tversky, BinaryFocal) or a function of your own; see
+        `Classify`.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, loss: LossFunction = CROSS_ENTROPY) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.loss = net, loss
 
     def forward(self, turn: str, batch: Batch) -> Loss:
         """See `Objective.forward`; `out` holds the logits, under a name of its own since they are not exclusive."""
         logits = self.net(batch.x)
-        y = batch.y if logits.dim() == 2 else batch.y[:, None].expand_as(logits)
-        value = F.binary_cross_entropy_with_logits(logits, y, reduction="none").flatten(1).mean(1)  # (N,)
-        return Loss({"task": Term(value, "example", batch.fields.get("weight", 1.0))}, {"label_logits": logits})
+        task = as_term(self.loss, logits, batch.y, batch.fields.get("weight", 1.0), members=logits.dim() > 2)
+        return Loss({"task": task}, {"label_logits": logits})
 
     def predict(self, x: Any) -> Tensor:
         """The probability of each label, (N, L)."""

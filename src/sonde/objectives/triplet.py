@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from sonde.core import Batch, Loss, Objective, SondeError, Term
+from sonde.losses import TripletMargin
 
 
 class Triplet(Objective):
@@ -41,7 +42,7 @@ class Triplet(Objective):
                 "give the data the fields `positive` and `negative`",
             )
         a, p, n = (self.predict(v) for v in (batch.x, batch.fields["positive"], batch.fields["negative"]))  # (N, Z)
-        nearer = (a - n).pow(2).sum(1) - (a - p).pow(2).sum(1)  # (N,)
+        nearer = TripletMargin.nearer(a, p, n)  # (N,)
         return Loss({"triplet": Term((self.margin - nearer).clamp_min(0))}, {"nearer": nearer})
 
     def predict(self, x: Any) -> Tensor:

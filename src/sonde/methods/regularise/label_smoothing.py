@@ -5,7 +5,10 @@ Entry: label smoothing; regularisation.
 
 from __future__ import annotations
 
-from sonde.core import At, Loss, Method, Refused, Term
+from sonde.core import At, Loss, Method, Refused, Run, Term
+from sonde.losses import CrossEntropy
+
+CROSS_ENTROPY = CrossEntropy()
 
 
 class LabelSmoothing(Method):
@@ -21,6 +24,12 @@ class LabelSmoothing(Method):
         if not 0 <= amount < 1:
             raise ValueError(f"amount lies in [0, 1); got {amount}")
         self.amount = amount
+        self._others: list[str] = []
+
+    def setup(self, run: Run) -> None:
+        """Look for another loss than the cross-entropy, which it would mix with one."""
+        found = [getattr(module, "loss", CROSS_ENTROPY) for module in run.objective.modules()]
+        self._others = [getattr(f, "__name__", type(f).__name__) for f in found if callable(f) and f != CROSS_ENTROPY]
 
     def loss(self, at: At, loss: Loss) -> Loss:
         """See `Method.loss`."""
@@ -28,6 +37,11 @@ class LabelSmoothing(Method):
             raise Refused(
                 "LabelSmoothing needs a classification objective: one with a `task` term and `logits`",
                 "remove LabelSmoothing from the methods",
+            )
+        if self.amount and self._others:
+            raise Refused(
+                f"LabelSmoothing mixes in a cross-entropy, and the objective's loss is {self._others[0]}",
+                "leave it out, or set its amount to 0: --set methods.label_smoothing.amount=0",
             )
         task = loss.terms["task"]
         uniform = -loss.out["logits"].log_softmax(-1).flatten(1).mean(1)  # (N,), over members and classes
