@@ -13,7 +13,7 @@ from sonde.nets.scatternet import ScatterNet
 def test_the_papers_small_net_has_its_sizes() -> None:
     net = ScatterNet(widths=(16, 32))
     kernels = [p.shape for p in net.parameters() if p.dim() > 1]
-    assert kernels == [(16, 81, 3, 3), (32, 16, 3, 3), (32, 512), (10, 32)]  # table 9
+    assert kernels == [(16, 81, 3, 3), (32, 16, 3, 3), (32, 512), (10, 32)]  # as in the authors' code
     assert net(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 

@@ -1,8 +1,8 @@
 """A small convolutional network whose activations are bounded: the usual one for pictures learned privately.
 
 Papernot, Thakurta, Song, Chien and Erlingsson, Tempered sigmoid activations for deep learning with differential
-privacy, 2021, equation 2 and table 1: bounded activations keep the gradients of rows short, so that clipping them loses
-less. Difference from the paper: the first convolution pads by 3 pixels, as in the MNIST example of Opacus.
+privacy, 2021: bounded activations keep the gradients of rows short, so that clipping them loses less. The layers are
+those of the MNIST example of Opacus, with tempered sigmoids in place of rectifiers.
 
 Entry: sigmoid; convolution.
 """

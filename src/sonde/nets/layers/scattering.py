@@ -1,6 +1,6 @@
 """The scattering transform of images: wavelets, moduli and averages, with nothing to learn.
 
-Mallat, Group invariant scattering, 2012; Bruna and Mallat, Invariant scattering convolution networks, 2013, section 2;
+Mallat, Group invariant scattering, 2012; Bruna and Mallat, Invariant scattering convolution networks, 2013;
 the sizes and names of Oyallon and Mallat, Deep roto-translation scattering for object classification, 2015. For a
 picture x, wavelets psi_(j, t) of scale 2^j and orientation t, and a Gaussian phi_J of width 2^J,
 
