@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +35,7 @@ from sonde.report.facts import (
     Unmeasured,
 )
 from sonde.runs import RunFolder, shareable
+from sonde.streamed import Streamed, streamed
 
 if TYPE_CHECKING:
     from sonde.data import Dataset
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 # N rows, C classes, L labels, T targets
 
 SHARES = {"accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact_match", "label_accuracy", "ece"}
+SHARES |= {"average_accuracy", "forgetting", "backward_transfer", "forward_transfer"}
 LABELS = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -72,7 +75,7 @@ def conclude(run: Run, recipe: Recipe, data: Dataset, folder: RunFolder) -> tupl
     bundle = shipped(run, recipe, data, outcome["privacy"])  # every process takes part: a sharded model is gathered
     if rank_and_world()[0] == 0:
         bundle.save(folder.model)
-        facts = gather(bundle, recipe, data, folder, outcome)
+        facts = gather(bundle, recipe, data, folder, outcome, streamed(run, data))
         folder.write("report.json", facts.to_data())
         folder.write("report.html", render(facts))
     if sharing():
@@ -110,23 +113,38 @@ def measure(bundle: Bundle, guess: Tensor, truth: Tensor, split: str) -> list[Me
     return of(guess, truth, bundle.classes, split=split)
 
 
-def gather(bundle: Bundle, recipe: Recipe, data: Dataset, folder: RunFolder, outcome: dict[str, Any]) -> Facts:
-    """Everything the report says."""
+def gather(
+    bundle: Bundle,
+    recipe: Recipe,
+    data: Dataset,
+    folder: RunFolder,
+    outcome: dict[str, Any],
+    stream: Streamed | None = None,
+) -> Facts:
+    """Everything the report says. stream: what a run over a stream of experiences kept of them."""
     about = folder.read("run.json")
-    guess, truth = predictions(bundle, data, "test")
-    found = measure(bundle, guess, truth, "test")
-    scores = tuple(_score(m) for m in found)
-    baselines = _baselines(data, guess) if about.get("baselines", True) else ()
-    count, examples, chosen = mistakes(data, guess, truth)
+    found: list[Measure] = []
     extra: dict[str, Any] = {}
-    if data.task == "classification":
-        extra = _classified(data, guess, truth)
-    elif data.task == "regression":
-        extra = {"fits": _fits(data, guess, truth)}
+    if stream is None or len(stream.index):
+        seen = data if stream is None else stream.of(data)
+        guess, truth = predictions(bundle, seen, "test")
+        found = measure(bundle, guess, truth, "test")
+        extra = dict(zip(("mistakes", "examples", "chosen"), mistakes(seen, guess, truth), strict=True))
+        if about.get("baselines", True) and (stream is None or stream.whole):
+            extra["baselines"] = _baselines(data, guess)
+        if data.task == "classification":
+            extra |= _classified(seen, guess, truth)
+        elif data.task == "regression":
+            extra |= {"fits": _fits(seen, guess, truth)}
+    scores, says = tuple(_score(m) for m in found), verdict(data, found) if found else ""
+    if stream is not None:
+        scores = tuple(replace(s, label=stream.called(s.label)) for s in scores)
+        scores = (*(_score(m) for m in stream.measures), *scores)
+        extra["retained"], says = stream.facts, stream.verdict or says
     return Facts(
         title=folder.name,
         created=str(about["created"]),
-        verdict=verdict(data, found),
+        verdict=says,
         task=data.task,
         command=str(about.get("command") or f"sonde train --recipe {shareable(folder.path)}"),
         model=_model(bundle),
@@ -135,11 +153,7 @@ def gather(bundle: Bundle, recipe: Recipe, data: Dataset, folder: RunFolder, out
         recipe=recipe.to_data(),
         environment={k: str(v) for k, v in folder.read("environment.json").items()},
         methods=tuple(_applied(m) for m in recipe.methods),
-        baselines=baselines,
         curves=_curves(folder),
-        mistakes=count,
-        examples=examples,
-        chosen=chosen,
         intervals=INTERVALS,
         not_measured=tuple(u for u in NOT_MEASURED if u.name != "Privacy" or outcome["privacy"] is None),
         **outcome,
@@ -180,7 +194,7 @@ def _outcome(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Any]:
     return {
         "outcome": "stopped early" if stopped else "out of time" if timed else "finished",
         "step": run.step,
-        "epoch": run.step / per_epoch if per_epoch else None,
+        "epoch": run.step / per_epoch if per_epoch and len(recipe.stages) == 1 else None,
         "seconds": run.elapsed,
         "rows_per_second": run.step * batch_size / run.elapsed if batch_size and run.elapsed else None,
         "marks": tuple(marks),

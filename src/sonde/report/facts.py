@@ -279,6 +279,25 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class Retained:
+    """What was kept of a stream of experiences.
+
+    `matrix[s][t]` is the share of the `rows[t]` rows of experience t that are right after stage s; row 0 is before
+    training. `about` says what the other measures of the page were taken on.
+    """
+
+    names: tuple[str, ...]
+    matrix: tuple[tuple[float, ...], ...]
+    rows: tuple[int, ...]
+    split: str = "test"
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        if any(len(line) != len(self.names) for line in (*self.matrix, self.rows)) or len(self.matrix) < 1:
+            raise ValueError(f"an accuracy matrix has {len(self.names)} numbers a row, one for each experience")
+
+
+@dataclass(frozen=True)
 class Facts:
     """One training run, told to a reader. Texts are plain English; nothing may name a person, a host or a home folder.
 
@@ -317,6 +336,7 @@ class Facts:
     chosen: str = ""
     intervals: str = ""
     not_measured: tuple[Unmeasured, ...] = ()
+    retained: Retained | None = None
     privacy: Privacy | None = None
     notes: tuple[str, ...] = ()
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sonde.report import layout, words
+from sonde.report import layout, retained, words
 from sonde.report.facts import Curve, Facts
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def render(facts: Facts) -> str:
         comparison=layout.comparison(facts),
         curves=[layout.curve_chart(c, facts.marks) for c in facts.curves if _has_points(c)],
         matrix=layout.matrix(facts),
+        retained=retained.table(facts.retained) if facts.retained else None,
         pairs=layout.pairs(facts),
         per_class=layout.class_rows(facts),
         fits=[layout.fit_charts(f) for f in facts.fits],

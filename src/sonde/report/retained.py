@@ -1,4 +1,4 @@
-"""The accuracy matrix of a stream of experiences as one SVG picture: what was learned, kept and forgotten."""
+"""The accuracy matrix of a stream of experiences, as a picture and for the page: what was learned, kept, forgotten."""
 
 # S stages measured, T experiences
 
@@ -7,8 +7,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from sonde.report import words
+from sonde.report.facts import Retained
 
 CELL, LEFT, TOP, GAP = 46, 128, 58, 2  # px
 LIGHT, DARK = (238, 243, 250), (13, 71, 140)  # the colours of 0 and 1
@@ -76,3 +78,49 @@ def _sentence(matrix: Sequence[Sequence[float]], names: Sequence[str]) -> str:
     """What the picture shows, for who cannot see it."""
     last = ", ".join(f"{name} {words.share(v, 1)}" for name, v in zip(names, matrix[-1], strict=True))
     return f"Accuracy after the last of {len(matrix) - 1} stages: {last}"
+
+
+# ---------------------------------------------------------------- for the page
+SHADES = (0.3, 0.5, 0.7, 0.85, 0.95)  # from which accuracy on a cell has the next darker shade
+
+
+def table(retained: Retained) -> dict[str, Any]:
+    """The cells of the matrix with their shades, and a line for each experience: learned, best, at the end, lost."""
+    names, matrix = retained.names, retained.matrix
+    rows = []
+    for s, line in enumerate(matrix):
+        cells = [
+            {"text": _cent(v), "shade": f"d{sum(v >= b for b in SHADES)}", "own": t == s - 1, "ahead": t >= s}
+            for t, v in enumerate(line)
+        ]
+        met = line[: min(s, len(names))]
+        name = f"after {names[s - 1] if s <= len(names) else s}" if s else "before training"
+        rows.append({"name": name, "cells": cells, "mean": _cent(sum(met) / len(met)) if met else "–"})
+    return {
+        "names": names,
+        "rows": rows,
+        "split": retained.split,
+        "about": retained.about,
+        "upright": len(names) > 3 and max(map(len, names)) > 5,
+        "experiences": [experience(retained, t) for t in range(len(names))],
+        "alt": _sentence(matrix, names),
+    }
+
+
+def experience(retained: Retained, t: int) -> dict[str, Any]:
+    """What became of experience t, as texts; "–" for what there was no stage for."""
+    column = [line[t] for line in retained.matrix]
+    after = column[t + 1 :]  # from the stage that trained on it
+    lost = max(after) - after[-1] if len(after) > 1 else math.nan
+    learned, best, end = (after[0], max(after), after[-1]) if after else (math.nan,) * 3
+    texts = {"learned": learned, "best": best, "end": end, "lost": lost}
+    return {
+        "name": retained.names[t],
+        "rows": retained.rows[t],
+        **{k: words.share(v, 1) if math.isfinite(v) else "–" for k, v in texts.items()},
+    }
+
+
+def _cent(value: float) -> str:
+    """A share in per cent without the sign: the cells of a matrix have no room for it."""
+    return words.number(100 * value, 1) if math.isfinite(value) else "–"
