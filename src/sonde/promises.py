@@ -35,8 +35,8 @@ UNCOVERED = (
     ),
     Aspect(
         "Names read from the data",
-        "The names of columns, categories and classes, and the number of rows, are taken as public: the model holds "
-        "them as they were found.",
+        "The names of columns, categories and classes, what kind each column is, and the number of rows are taken as "
+        "public: the model holds them as they were found.",
     ),
     Aspect(
         "Checkpoints",
