@@ -13,6 +13,8 @@ Entry: equal opportunity; fairness in training.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sonde.core import Build, Recipe
 from sonde.data import load
 from sonde.methods import GroupConstraint
@@ -22,5 +24,5 @@ from sonde.recipes.defaults import Wishes, for_data
 def adult_equal_opportunity() -> Recipe:
     """Adult: at least 84 % right, with true positive rates of women and men at most 0.02 apart."""
     build = Build(load, name="adult", sensitive="sex")
-    constraint = Build(GroupConstraint, group="sex", constraint="equal_opportunity", bound=0.01)
+    constraint: Build[Any] = Build(GroupConstraint, group="sex", constraint="equal_opportunity", bound=0.01)
     return for_data(build(), Wishes(methods=(constraint,)), build=build)
