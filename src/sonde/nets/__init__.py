@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from .convnet import ConvNet
 from .lenet import LeNet
 from .linear import Linear
 from .mlp import MLP
@@ -13,7 +14,7 @@ from .scatternet import ScatterNet
 from .tabm import TabM
 from .tempered import Tempered
 
-__all__ = ["MLP", "LeNet", "Linear", "ProgressiveMLP", "ResNet", "ScatterNet", "TabM", "Tempered", "for_images"]
+__all__ = ["MLP", "ConvNet", "LeNet", "Linear", "ProgressiveMLP", "ResNet", "ScatterNet", "TabM", "Tempered", "for_images"]
 
 
 def for_images(channels: int, height: int, width: int, outputs: int) -> tuple[type[nn.Module], dict[str, Any]]:
