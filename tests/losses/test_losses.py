@@ -113,10 +113,25 @@ def test_losses_equal_scikit_learn() -> None:
     torch.testing.assert_close(pinball, mean_pinball_loss(TARGETS[:, :2].numpy(), z[:, :2], alpha=0.2))
 
 
-def test_focal_and_overlap_equal_packages_that_have_them() -> None:
-    ops = pytest.importorskip("torchvision.ops", reason="torchvision is not installed")
-    theirs = ops.sigmoid_focal_loss(Z, LABELS, alpha=0.25, gamma=2.0, reduction="none").mean(1)
-    torch.testing.assert_close(losses.BinaryFocal()(Z, LABELS), theirs)
+def test_overlaps_equal_monai() -> None:
+    monai = pytest.importorskip("monai.losses", reason="monai is not installed")
+    z, y = Z[:, None], LABELS[:, None]  # (N, 1, C): a channel
+    smooth = {"sigmoid": True, "smooth_nr": 1.0, "smooth_dr": 1.0}
+    theirs = monai.DiceLoss(reduction="none", **smooth)(z, y).flatten()
+    torch.testing.assert_close(Dice()(Z, LABELS), theirs)
+    theirs = monai.TverskyLoss(alpha=0.3, beta=0.7, reduction="none", **smooth)(z, y).flatten()
+    torch.testing.assert_close(Tversky()(Z, LABELS), theirs)
+    torch.testing.assert_close(Dice(over="batch")(Z, LABELS), monai.DiceLoss(batch=True, **smooth)(z, y))
+
+
+def test_infonce_equals_pytorch_metric_learning() -> None:
+    theirs = pytest.importorskip("pytorch_metric_learning.losses", reason="pytorch-metric-learning is not installed")
+    a, b = JOINT[-1].outputs
+    i = torch.arange(N)
+    row, column = torch.meshgrid(i, i, indexing="ij")
+    pairs = i, i + N, row[row != column], column[row != column] + N
+    found = theirs.NTXentLoss(temperature=0.3)(torch.cat([a, b]), indices_tuple=pairs)
+    torch.testing.assert_close(InfoNCE(0.3)(a, b), found)
 
 
 # ---------------------------------------------------------------- gradients and numbers

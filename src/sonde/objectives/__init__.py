@@ -5,8 +5,26 @@ from .classify_tasks import ClassifyTasks
 from .contrast import Contrast
 from .debias import Debias
 from .gan import GAN
+from .multi_task import MultiTask, UncertaintyWeighted
 from .multilabel import Multilabel
+from .pairs import Pairs
+from .physics import Physics
 from .regress import Regress
+from .transcribe import Transcribe
 from .triplet import Triplet
 
-__all__ = ["GAN", "Classify", "ClassifyTasks", "Contrast", "Debias", "Multilabel", "Regress", "Triplet"]
+__all__ = [
+    "GAN",
+    "Classify",
+    "ClassifyTasks",
+    "Contrast",
+    "Debias",
+    "MultiTask",
+    "Multilabel",
+    "Pairs",
+    "Physics",
+    "Regress",
+    "Transcribe",
+    "Triplet",
+    "UncertaintyWeighted",
+]
