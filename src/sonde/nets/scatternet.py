@@ -2,8 +2,8 @@
 
 Tramer and Boneh, Differentially private learning needs better features (or much more data), 2021: hand-made features
 leave so little to learn that the noise of private training hurts less. The averages are normalised within each row by
-GroupNorm without parameters (Wu and He, 2018), so nothing is measured on the training rows; the paper's other way, their
-mean and deviation over the training rows, costs privacy.
+GroupNorm without parameters (Wu and He, 2018), so nothing is measured on the training rows; the paper's other way,
+their mean and deviation over the training rows, costs privacy.
 
 Entry: hand-made features.
 """
