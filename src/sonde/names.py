@@ -99,7 +99,7 @@ def _constructs(part: str, value: Any) -> bool:
 
         if inspect.isclass(value):
             return issubclass(value, Method) and value is not Method
-        return inspect.isfunction(value) and _returns(value, Method)
+        return inspect.isfunction(value) and returns(value, Method)
     if part == "nets":
         from torch import nn
 
@@ -109,16 +109,22 @@ def _constructs(part: str, value: Any) -> bool:
 
         return inspect.isclass(value) and issubclass(value, Objective) and value is not Objective
     if part in ("optim", "losses"):
-        return inspect.isclass(value) and callable(value) and "Protocol" not in [b.__name__ for b in value.__mro__[:2]]
+        called = inspect.isclass(value) and any("__call__" in vars(base) for base in value.__mro__)  # a schedule
+        return called and "Protocol" not in [b.__name__ for b in value.__mro__[:2]]
+    if part == "data.streams":
+        from sonde.data.streams import Stream
+
+        return inspect.isfunction(value) and _returns(value, Stream)
     if part == "recipes":
         from sonde.core import Recipe
 
         ready = inspect.isfunction(value) and not inspect.signature(value).parameters
-        return ready and _returns(value, Recipe)
+        return ready and returns(value, Recipe)
     return inspect.isclass(value) or inspect.isfunction(value)
 
 
-def _returns(function: Callable[..., Any], kind: type) -> bool:
+def returns(function: Callable[..., Any], kind: type) -> bool:
+    """Whether a function says that it returns a `kind`."""
     name = function.__annotations__.get("return", "")
     value = function.__globals__.get(name, None) if isinstance(name, str) else name
     return inspect.isclass(value) and issubclass(value, kind)
@@ -130,9 +136,10 @@ def find(part: str, name: str) -> Entry:
     for entry in entries:
         if squash(entry.name) == squash(name):
             return entry
+    names = [e.name for e in entries]
+    listing = f"choose from {', '.join(names)}" if "." in part else f"`sonde {part}` lists them"
     raise SondeError(
-        f"there is no {part.rstrip('s')} called {name!r}",
-        did_you_mean(name, [e.name for e in entries]) or f"`sonde {part}` lists them",
+        f"there is no {part.rpartition('.')[2].rstrip('s')} called {name!r}", did_you_mean(name, names) or listing
     )
 
 

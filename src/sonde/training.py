@@ -100,10 +100,12 @@ def opened(data: Any, **options: Any) -> Dataset:
 def _refuse_unnamed(data: str) -> None:
     """Raise SondeError where `data` is neither here nor the name of a data set, with what comes close."""
     from sonde import data as readers
-    from sonde.names import did_you_mean, squash
+    from sonde.names import catalogue, did_you_mean, squash
 
     names = [s.name for s in readers.names()]
     if squash(data.replace(" ", "")) not in map(squash, names):
+        if squash(data) in [squash(e.name) for e in catalogue("recipes")]:
+            raise SondeError(f"{data} is the name of a recipe, not of data", f"train it: sonde train --recipe {data}")
         here = [p.name for p in Path().iterdir() if not p.name.startswith(".")]
         raise SondeError(
             f"there is no file or folder {data!r} here, and no data set of that name",
@@ -115,8 +117,17 @@ def rebuild(dataset: Dataset) -> Build[Any] | None:
     """What builds the data set again from its source, or None when only memory holds it."""
     from sonde import data as readers
 
+    if dataset.source.get("call") == "several":
+        parts = [_rebuilt(source) for source in dataset.source["arguments"]["datasets"]]
+        return None if None in parts else Build(readers.several, datasets=parts)
+    return _rebuilt(dataset.source)
+
+
+def _rebuilt(source: Mapping[str, Any]) -> Build[Any] | None:
+    from sonde import data as readers
+
     makes: dict[str, Callable[..., Any]] = {"load": readers.load, "open": readers.open}
-    make, arguments = makes.get(str(dataset.source.get("call"))), dict(dataset.source.get("arguments") or {})
+    make, arguments = makes.get(str(source.get("call"))), dict(source.get("arguments") or {})
     if make is None or (make is readers.open and arguments.get("data") is None):
         return None
     if make is readers.open:  # the run's files may be shown to others: they do not say whose folders these are

@@ -10,7 +10,7 @@ import torch
 
 from sonde.core import Build, SondeError
 from sonde.data import Dataset, open, reopen, several
-from sonde.data.streams import in_turn
+from sonde.data.streams import in_order
 
 
 def table(path: Path, jobs: tuple[str, str]) -> Dataset:
@@ -41,7 +41,7 @@ def test_tables_are_put_together_by_name(tmp_path: Path) -> None:
         groups = [part.schema.groups["job"][int(c)] for c in part.fields["job"]]
         assert groups == [whole.schema.groups["job"][int(c)] for c in whole.fields["job"][start : start + 40]]
         assert torch.equal(part.x["numeric"], whole.x["numeric"][start : start + 40])
-        assert torch.equal(part.splits["test"] + start, in_turn(whole)[int(start > 0)].splits["test"])
+        assert torch.equal(part.splits["test"] + start, in_order(whole)[int(start > 0)].splits["test"])
     assert whole.names[40] == "bc.csv: row 2"
     assert reopen(whole.source) == whole
     build = Build(several, datasets=[Build(open, **p.source["arguments"]) for p in parts])
@@ -52,8 +52,8 @@ def test_new_classes_join_where_that_is_asked_for() -> None:
     whole = several([pictures((3, 1)), pictures((1, 7))])
     assert whole.classes == ("1", "3", "7")
     with pytest.raises(SondeError, match=r"set of 3 has rows of class '3' and set of 1 has none"):
-        in_turn(whole)
-    second = in_turn(whole, "class")[1]
+        in_order(whole)
+    second = in_order(whole, "class")[1]
     assert second.batch(second.splits["test"]).y.unique().tolist() == [0, 2]
 
 
@@ -71,8 +71,8 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
         several([pictures((0, 1)), pictures((2, 3), side=7)])
     with pytest.raises(SondeError, match="one data set is not several"):
         several([people])
-    with pytest.raises(SondeError, match="is one data set: nothing comes in turn"):
-        in_turn(people)
+    with pytest.raises(SondeError, match="is one data set, with nothing to put in order"):
+        in_order(people)
 
 
 def with_city(path: Path) -> Dataset:

@@ -12,7 +12,6 @@ import typer
 from sonde.cli.options import (
     BatchSize,
     Compile,
-    Data,
     Decay,
     Device,
     Download,
@@ -39,8 +38,10 @@ from sonde.cli.options import (
     Seed,
     Sensitive,
     Set,
+    Several,
     Size,
     Steps,
+    Stream,
     Target,
     Task,
     Test,
@@ -81,7 +82,7 @@ def root(
 @app.command(cls=Command, epilog="Example: sonde train people.csv --target income --epochs 10")
 def train(
     context: typer.Context,
-    data: Data = None,
+    data: Several = [],
     target: Target = None,
     sensitive: Sensitive = "",
     kind: Kind = [],
@@ -92,6 +93,7 @@ def train(
     read: Read = [],
     test: Test = None,
     val: Val = None,
+    stream: Stream = None,
     download: Download = False,
     net: Net = None,
     with_: With = [],
@@ -121,7 +123,8 @@ def train(
     """Train on your data, measure the result, write a report.
 
     DATA is a folder of images (one folder per class, or with a table of labels), a CSV, TSV, Parquet, npz or idx
-    file, or the name of a data set (sonde data lists them). Options may also be written epochs=10.
+    file, or the name of a data set (sonde data lists them). Several of one form are learned in turn, a stage each,
+    and the report says what was kept of each. Options may also be written epochs=10.
     """
     from sonde.cli import training
 

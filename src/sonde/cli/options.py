@@ -49,7 +49,22 @@ Runs = Annotated[Path, option("--output-dir", about="the folder that holds the r
 Json = Annotated[bool, option("--json", about="print the result as JSON", under=RUN)]
 Quiet = Annotated[bool, option("--quiet", "-q", about="print no progress", under=RUN)]
 Own = Annotated[str, typer.Argument(metavar="RUN", help="a run's name or folder")]
-Data = Annotated[str | None, typer.Argument(metavar="DATA", help="a folder, a file, or the name of a data set")]
+Several = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[DATA]...",
+        help="a folder, a file, or the name of a data set; several are learned one after another",
+    ),
+]
+Stream = Annotated[
+    str | None,
+    option(
+        "--stream",
+        about="the data as experiences, a stage each: 'split(tasks=5)', permuted, rotated; in_order for several DATA",
+        of="STREAM",
+        under=DATA,
+    ),
+]
 Test = Annotated[float | None, option("--test", about="share of the rows kept for testing", of="SHARE", under=DATA)]
 Val = Annotated[float | None, option("--val", about="share of the rest kept for validation", of="SHARE", under=DATA)]
 Net = Annotated[

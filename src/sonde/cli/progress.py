@@ -23,7 +23,7 @@ class Progress(Method):
 
     def __init__(self, stages: int = 1) -> None:
         self.live = sys.stderr.isatty()
-        self.stages = stages
+        self.stages = stages  # of a stream, or phases
         self._latest: dict[str, float] = {}
         self._split = ""
         self._told_at = 0.0
@@ -92,12 +92,11 @@ class Progress(Method):
         self._bar.update(self._task, description=self._where(run), **state)
 
     def _finish(self, run: Run) -> None:
-        self.stages -= 1
         if self._bar is not None:
             took = duration(time.monotonic() - self._began_at)
             self._bar.update(self._task, total=run.done, completed=run.done, left=took)
             self.close()
-        if self.stages <= 0:
+        if run.stage + 1 >= self.stages:  # the run counts a stage when all have seen its end
             say(f"· {AFTERWARDS}")
 
     # ------------------------------------------------------------ words
@@ -110,7 +109,8 @@ class Progress(Method):
         if not per_epoch:
             return f"step {run.done:,}"
         last = -(-run.total // per_epoch)
-        return f"epoch {max(1, min(last, -(-run.done // per_epoch)))}/{last}"
+        stage = f"stage {run.stage + 1}/{self.stages} · " if self.stages > 1 else ""
+        return f"{stage}epoch {max(1, min(last, -(-run.done // per_epoch)))}/{last}"
 
     def _left(self, run: Run) -> str:
         """The time left at the pace of this process, which may have begun in the middle."""
@@ -122,7 +122,8 @@ class Progress(Method):
 
     def _measured(self, most: int = 3) -> str:
         names = sorted(
-            (k for k in self._latest if k != "loss" or len(self._latest) == 1), key=lambda k: k not in SHARES
+            (k for k in self._latest if not k.startswith("accuracy/") and (k != "loss" or len(self._latest) == 1)),
+            key=lambda k: k not in SHARES,
         )
         return " · ".join(f"{self._split} {k} {_number(k, self._latest[k])}" for k in names[:most])
 

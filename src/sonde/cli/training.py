@@ -14,8 +14,13 @@ from sonde.cli.process import keep_freed_memory
 from sonde.cli.text import duration, emit_json, interval, measured, say, table
 from sonde.cli.words import Misused, spoken
 from sonde.core import Build, Engine, Method, Recipe, SondeError, rank_and_world
+from sonde.methods import Retention
 from sonde.names import apply_settings, did_you_mean, parse, read_value
 from sonde.recipes.defaults import Wishes, decided_by, for_data
+from sonde.recipes.streams import for_stream, stream_of
+from sonde.report.facts import Retained
+from sonde.report.plain import to_plain
+from sonde.report.retained import experience
 from sonde.runs import RunFolder
 from sonde.training import Trained, join_processes, opened, rebuild, recipe_from_file
 from sonde.training import resume as continue_run
@@ -23,6 +28,7 @@ from sonde.training import train as train_run
 
 READ_BY_NAME = ("target", "sensitive", "kinds", "task", "on_bad", "size", "test", "val", "seed", "encoding", "name")
 TIME_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+MOST_EXPERIENCES = 20  # that a terminal lists
 NUMBERS = ("epochs", "steps", "batch_size", "lr", "weight_decay", "patience", "microbatch", "seed")
 
 
@@ -120,11 +126,17 @@ def resolve(given: Mapping[str, Any], numbers: dict[str, Any], own_recipe: Recip
 def _asked(given: Mapping[str, Any], wanted: dict[str, Any], own_recipe: Recipe | None, dataset: Any) -> Recipe:
     asked = {k: given[k] for k in ("device", "precision", "parallel") if given[k] is not None}
     asked |= {"compile": True} if given["compile_"] else {}
+    stream = stream_of(dataset, None if given["stream"] is None else parse("data.streams", given["stream"]))
     if own_recipe is None:
         wanted = {k: v for k, v in wanted.items() if v is not None}
-        return for_data(dataset, Wishes(**wanted, engine=Engine(**asked)), rebuild(dataset))
+        default = for_data(dataset, Wishes(**wanted, engine=Engine(**asked)), rebuild(dataset))
+        return default if stream is None else for_stream(default, stream, dataset, wanted["methods"])
+    if stream is not None and len(own_recipe.stages) == 1:
+        own_recipe = for_stream(own_recipe, stream, dataset, own_recipe.methods)
+    elif given["stream"] is not None:
+        raise Misused("the recipe has stages of its own", "leave --stream out, or give a recipe of one stage")
     data: Build[Any] | None = None
-    if given["data"] is not None or data_options(given):
+    if given["data"] or data_options(given):
         data = rebuild(dataset)
         own_recipe = own_recipe.changed(name=dataset.name)
     engine = None
@@ -167,18 +179,24 @@ def _recipe(name: str) -> Recipe:
 
 def _data(given: Mapping[str, Any], recipe: Recipe | None) -> Any:
     options = data_options(given)
-    if given["data"] is not None:
-        return opened(given["data"], **options)
+    if given["data"]:
+        sets = [opened(one, **options) for one in given["data"]]
+        return sets[0] if len(sets) == 1 else sonde.data.several(sets)
     if recipe is None:
         raise Misused("there is nothing to train on", "give a folder, a file or a name: sonde train digits")
     if recipe.data is None:
         raise Misused("the recipe does not say where its data is", "give the data too: sonde train DATA --recipe FILE")
-    # A recipe from elsewhere does not decide whether this machine asks the network for anything.
-    build = Build(recipe.data.make, **{k: v for k, v in recipe.data.arguments.items() if k != "download"})
+    build = _offline(recipe.data)
     try:
         return build.with_arguments(**options)()
     except TypeError as error:
         raise Misused(f"the recipe's data cannot be read so: {error}", "leave that option out") from None
+
+
+def _offline(build: Build[Any]) -> Build[Any]:
+    """A recipe from elsewhere does not decide whether this machine asks the network for anything."""
+    kept = {k: v for k, v in build.arguments.items() if k != "download"}
+    return Build(build.make, **{k: [_offline(b) for b in v] if k == "datasets" else v for k, v in kept.items()})
 
 
 def data_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,8 +253,18 @@ def _plan(recipe: Recipe, dataset: Any) -> str:
     net = recipe.objective.arguments.get("net")
     lines = [f"{sizes} rows", f"net {describe_build(net)}"]
     lines.append(f"methods {', '.join(describe_build(m) for m in recipe.methods)}")
-    lines.extend(f"for {_limits(stage.budget)}" for stage in recipe.stages)
+    lines.extend(_stages(recipe, dataset))
     return "\n".join(f"· {line}" for line in lines)
+
+
+def _stages(recipe: Recipe, dataset: Any) -> list[str]:
+    """How long, and for a stream of what."""
+    if len(recipe.stages) == 1 or len({stage.budget for stage in recipe.stages}) > 1:
+        return [f"for {_limits(stage.budget)}" for stage in recipe.stages]
+    streams = [b.arguments["stream"] for b in recipe.methods if b.make is Retention]
+    names = [e.name for e in streams[0](data=dataset)] if streams else []
+    of = f" of {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}," if names else ","
+    return [f"{len(recipe.stages)} stages{of} each for {_limits(recipe.stages[0].budget)}"]
 
 
 def _limits(budget: Any) -> str:
@@ -267,6 +295,7 @@ def show(trained: Trained, json: bool) -> None:
                     {"name": b.name, "verdict": b.verdict, "measures": [_as_data(m) for m in b.scores]}
                     for b in facts.baselines
                 ],
+                "retained": None if facts.retained is None else to_plain(facts.retained),
                 "privacy": None if facts.privacy is None else numbers(facts.privacy),
                 "notes": list(facts.notes),
                 "report": str(folder.report),
@@ -282,9 +311,13 @@ def show(trained: Trained, json: bool) -> None:
         for m in shown
     ]
     table(["test", facts.model.name, "95 % interval", "rows"], rows, numeric=(1, 2, 3))
+    if facts.retained is not None:
+        print()
+        _show_retained(facts.retained)
     if facts.baselines:
         print()
-        first = shown[0]
+        theirs = {s.name for b in facts.baselines for s in b.scores}
+        first = next((m for m in shown if m.name in theirs), shown[0])
         rows = []
         for b in facts.baselines:
             score = next((s for s in b.scores if s.name == first.name), None)
@@ -298,6 +331,16 @@ def show(trained: Trained, json: bool) -> None:
     print(f"model   {folder.model}")
     where = folder.name if folder.path.parent == Path("runs") else folder.path
     print(f"use it  sonde predict {where} INPUT")
+
+
+def _show_retained(retained: Retained) -> None:
+    """A line an experience: what was learned of it, and what is left."""
+    parts = [experience(retained, t) for t in range(len(retained.names))]
+    rows = [[e["name"], e["learned"], e["best"], e["end"], e["lost"]] for e in parts[:MOST_EXPERIENCES]]
+    rows = [[cell.replace("\u202f", " ") for cell in row] for row in rows]
+    table(["experience", "just learned", "at its best", "at the end", "forgotten"], rows, numeric=(1, 2, 3, 4))
+    if len(parts) > MOST_EXPERIENCES:
+        print(f"and {len(parts) - MOST_EXPERIENCES} more, in the report")
 
 
 def _as_data(score: Any) -> dict[str, Any]:

@@ -156,14 +156,14 @@ def joined(datasets: Sequence[Indexed], scenario: Scenario = "domain") -> Stream
     return Stream(found)
 
 
-def in_turn(data: Dataset, scenario: Scenario = "domain") -> Stream:
+def in_order(data: Dataset, scenario: Scenario = "domain") -> Stream:
     """Each experience is one of the data sets that `data` was put together of, in their order.
 
     scenario: with `domain` all must have the same classes, with `class` later ones may bring new classes.
     """
     _check(len(data.parts) or 1, scenario, get_args(Scenario))
     if len(data.parts) < 2:
-        raise SondeError(f"{data.name} is one data set: nothing comes in turn", "give several, or choose split")
+        raise SondeError(f"{data.name} is one data set, with nothing to put in order", "give several, or choose split")
     y, start, found = _labels(data), 0, []
     for t, (name, rows) in enumerate(data.parts):
         splits = {s: index[(index >= start) & (index < start + rows)] for s, index in data.splits.items()}
@@ -174,7 +174,7 @@ def in_turn(data: Dataset, scenario: Scenario = "domain") -> Stream:
             has, lacks = (data.parts[0][0], name) if odd[0] in first else (name, data.parts[0][0])
             raise SondeError(
                 f"{has} has rows of class {odd[0]!r} and {lacks} has none",
-                "bring them to the same classes; or, where new classes join: --stream \"in_turn(scenario='class')\"",
+                "bring them to the same classes; or, where new classes join: --stream \"in_order(scenario='class')\"",
             )
         if not len(splits["train"]):
             raise SondeError(f"{name} has no rows to train on", "leave it out, or lower --test and --val")

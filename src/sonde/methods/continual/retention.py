@@ -58,9 +58,10 @@ class Retention(Method):
         found = torch.cat(right)  # (R,)
         self.records = torch.cat(records)
         self.right = torch.cat([self.right, found.to(torch.uint8)[None]])
-        for t, experience in enumerate(self.stream):
-            accuracy = float(found[self.task == t].double().mean())
-            run.emit(Measured(f"{self.split}, {experience.name}", {"accuracy": accuracy}))
+        each = [float(found[self.task == t].double().mean()) for t in range(len(self.stream))]
+        met = each[: len(self.right) - 1] or each
+        values = {f"accuracy/{e.name}": value for e, value in zip(self.stream, each, strict=True)}
+        run.emit(Measured(f"{self.split} so far", {"accuracy": sum(met) / len(met), **values}))
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured."""
