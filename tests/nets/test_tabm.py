@@ -49,7 +49,7 @@ def test_a_change_in_one_member_changes_no_other() -> None:
     x = table(3, (4,))
     net = fitted(TabM(outputs=2, numeric=3, cardinalities=(4,), members=4), x).eval()
     before = net(x)
-    own = [net.scale, net.heads, net.offset, *(layer.bias for layer in net.hidden)]
+    own = [net.scale.weight, *net.heads.parameters(), *(layer.shift.bias for layer in net.hidden)]
     for p in own:
         with torch.no_grad():
             p[1] += 0.5
@@ -62,9 +62,9 @@ def test_the_mean_of_the_members_losses_gives_each_the_gradient_of_its_own() -> 
     x, y = table(3, (4,)), torch.randint(2, (N,))
     net = fitted(TabM(outputs=2, numeric=3, cardinalities=(4,), members=4), x).eval()
     losses = torch.stack([F.cross_entropy(net(x)[:, m], y) for m in range(4)])
-    (g,) = torch.autograd.grad(losses.mean(), [net.scale])
+    (g,) = torch.autograd.grad(losses.mean(), [net.scale.weight])
     for m in range(4):
-        (own,) = torch.autograd.grad(F.cross_entropy(net(x)[:, m], y), [net.scale])
+        (own,) = torch.autograd.grad(F.cross_entropy(net(x)[:, m], y), [net.scale.weight])
         torch.testing.assert_close(g[m], own[m] / 4)
         assert not own[torch.arange(4) != m].any()
 
@@ -73,7 +73,7 @@ def test_all_members_at_once_equal_a_loop_over_networks_of_one() -> None:
     x = table(3, (4,))
     many = fitted(TabM(outputs=2, numeric=3, cardinalities=(4,), members=4, widths=(16, 8)), x).eval()
     state = many.state_dict()
-    own = ("scale", "heads", "offset", "hidden.0.bias", "hidden.1.bias")
+    own = ("scale.weight", "heads.weight", "heads.bias", "hidden.0.shift.bias", "hidden.1.shift.bias")
     for m in range(4):
         one = TabM(outputs=2, numeric=3, cardinalities=(4,), members=1, widths=(16, 8)).eval()
         one.load_state_dict({k: v[m : m + 1] if k in own else v for k, v in state.items()})
@@ -82,7 +82,7 @@ def test_all_members_at_once_equal_a_loop_over_networks_of_one() -> None:
 
 def test_the_members_layer_is_a_linear_layer_for_each() -> None:
     layer, h = MemberLinear(5, 3, members=4), torch.randn(N, 4, 5)
-    loop = [F.linear(h[:, m], layer.weight, layer.bias[m]) for m in range(4)]
+    loop = [F.linear(h[:, m], layer.map.weight, layer.shift.bias[m]) for m in range(4)]
     torch.testing.assert_close(layer(h), torch.stack(loop, 1))
 
 

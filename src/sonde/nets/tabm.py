@@ -65,20 +65,46 @@ class TabM(nn.Module):
         scale = torch.randn(members, len(sections)).repeat_interleave(
             torch.tensor(sections), dim=1, output_size=sum(sections)
         )  # (M, D)
-        self.scale = nn.Parameter(scale)
+        self.scale = MemberScale(scale)
         sizes = [sum(sections), *widths]
         self.hidden = nn.ModuleList(MemberLinear(a, b, members) for a, b in pairwise(sizes))
         self.dropout = nn.Dropout(dropout)
-        bound = 1 / math.sqrt(sizes[-1])
-        self.heads = nn.Parameter(torch.empty(members, sizes[-1], outputs).uniform_(-bound, bound))  # (M, W, T)
-        self.offset = nn.Parameter(torch.zeros(members, outputs))
+        self.heads = MemberHeads(sizes[-1], outputs, members)
 
     def forward(self, x: Mapping[str, Tensor]) -> Tensor:
         """The outputs of every member, (N, M, T)."""
-        h = self.columns(x)[:, None] * self.scale  # (N, D) -> (N, M, D)
+        h = self.scale(self.columns(x))  # (N, D) -> (N, M, D)
         for layer in self.hidden:
             h = self.dropout(F.relu(layer(h)))  # (N, M, W)
-        return torch.einsum("nmw,mwt->nmt", h, self.heads) + self.offset
+        z: Tensor = self.heads(h)
+        return z
+
+
+class MemberScale(nn.Module):
+    """What makes members differ: each sees the columns by its own factors. Reads (N, D), returns (N, M, D).
+
+    weight: (M, D), the factors.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The columns, scaled for each member."""
+        return x[:, None] * self.weight
+
+
+class MemberBias(nn.Module):
+    """A number to add for each member and unit. Reads and returns (N, M, W)."""
+
+    def __init__(self, start: Tensor) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(start)  # (M, W)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """The sums."""
+        return h + self.bias
 
 
 class MemberLinear(nn.Module):
@@ -89,10 +115,26 @@ class MemberLinear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, members: int) -> None:
         super().__init__()
+        self.map = nn.Linear(inputs, outputs, bias=False)
         bound = 1 / math.sqrt(inputs)  # as torch.nn.Linear begins
-        self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(members, outputs).uniform_(-bound, bound))
+        nn.init.uniform_(self.map.weight, -bound, bound)
+        self.shift = MemberBias(torch.empty(members, outputs).uniform_(-bound, bound))
 
     def forward(self, h: Tensor) -> Tensor:
         """The weighted sums, (N, M, outputs)."""
-        return F.linear(h, self.weight) + self.bias
+        z: Tensor = self.shift(self.map(h))
+        return z
+
+
+class MemberHeads(nn.Module):
+    """A linear map of its own for each member. Reads (N, M, W), returns (N, M, T)."""
+
+    def __init__(self, width: int, outputs: int, members: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(width)
+        self.weight = nn.Parameter(torch.empty(members, width, outputs).uniform_(-bound, bound))  # (M, W, T)
+        self.bias = nn.Parameter(torch.zeros(members, outputs))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """The outputs."""
+        return torch.einsum("nmw,mwt->nmt", h, self.weight) + self.bias

@@ -182,9 +182,19 @@ def test_pgd_equals_the_loop_written_by_hand(norm: str) -> None:
         torch.testing.assert_close(found[i : i + 1], v.detach(), atol=1e-6, rtol=0)
 
 
-def test_fgsm_is_one_step_of_pgd_from_the_same_start() -> None:
+def test_fgsm_is_the_papers_step() -> None:
+    """From a start that may leave [0, 1], one long step, and only then back into ball and bounds (algorithm 3)."""
     batch, run = pictures(), run_with()
-    assert torch.equal(moved(FGSM(0.1), batch, run), moved(PGD(0.1, 0.125, 1), batch, run))
+    torch.manual_seed(0)
+    delta = 0.1 * (2 * torch.rand_like(batch.x) - 1)
+    assert ((batch.x + delta) < 0).any() or ((batch.x + delta) > 1).any()
+    v = (batch.x + delta).requires_grad_()
+    run.objective.eval()
+    (up,) = torch.autograd.grad(run.objective("model", replace(batch, x=v)).terms["task"].value.sum(), v)
+    run.objective.train()
+    delta = (delta + 0.125 * up.sign()).clamp(-0.1, 0.1)
+    torch.manual_seed(0)
+    torch.testing.assert_close(FGSM(0.1).batch(run, batch).x, (batch.x + delta).clamp(0, 1))
 
 
 def test_trades_adds_beta_times_the_divergence_to_the_attacked_copy() -> None:

@@ -43,11 +43,12 @@ class Ball:
             self.free = centre.isfinite() & (allowed.unit > 0)
             self.low, self.high = (torch.where(self.free, edge, centre) for edge in (low, high))
 
-    def start(self) -> Tensor:
-        """A point of each row's ball, drawn uniformly and then brought within the bounds: (N, ...)."""
+    def start(self, bounded: bool = True) -> Tensor:
+        """A point of each row's ball, drawn uniformly and then, if `bounded`, brought within the bounds: (N, ...)."""
         x = self.centre
         if self.norm == "linf":
-            return self.project(x + self.radius * self.unit * (2 * torch.rand_like(x) - 1))
+            drawn = x + self._free(self.radius * self.unit * (2 * torch.rand_like(x) - 1))
+            return self.project(drawn) if bounded else drawn
         offset = self._free(torch.randn_like(x))
         dimension = (offset != 0).flatten(1).sum(1).clamp_min(1)  # (N,)
         share = torch.rand(len(x), device=x.device, dtype=x.dtype) ** (1 / dimension)  # a ball's volume grows as r^d

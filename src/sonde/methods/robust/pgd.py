@@ -71,8 +71,9 @@ def attacked(
     steps: int,
     norm: Norm,
     turn: str,
+    bounded: bool = True,
 ) -> Batch:
-    """The batch, its inputs moved up the loss of `turn` from a random start."""
+    """The batch, its inputs moved up the loss of `turn` from a random start, within the bounds of inputs if `bounded`."""
     if radius == 0.0 or not len(batch):
         return batch
     ball = Ball(numbers(batch.x, method), radius, norm, allowed)
@@ -83,5 +84,5 @@ def attacked(
             # A sum, not a mean: a row's gradient must not shrink with the number of rows, least of all in float16.
             return run.forward(turn, params, moved).total("example", denominator=1.0)
 
-        v = ascend(loss_of, ball, ball.start(), step, steps)
+        v = ascend(loss_of, ball, ball.start(bounded), step, steps)
     return replace(batch, x=with_numbers(batch.x, v))

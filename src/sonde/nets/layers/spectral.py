@@ -1,0 +1,79 @@
+"""Weights divided by their largest singular value, so that a layer stretches nothing.
+
+Miyato, Kataoka, Koyama and Yoshida, Spectral normalization for generative adversarial networks, 2018, sec. 2.1 and
+algorithm 1: the singular value is followed by a step of power iteration for every evaluation in training mode. Out of
+it, where weights may be averages that no step was taken on, by several that are not kept.
+"""
+
+# O outputs, I inputs times positions of a kernel
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.nn.utils import parametrize
+
+from sonde.core import SondeError
+
+M = TypeVar("M", bound=nn.Module)
+KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+FIRST = 30  # steps of power iteration at first, from a start that is fixed: no random number is drawn
+EVALUATED = 10  # steps in evaluation mode, from where training left off
+
+
+class Spectral(nn.Module):
+    """W / sigma(W), for a weight W (O, ...) read as a matrix (O, I); u and v estimate its first singular vectors.
+
+        v <- W^T u / |W^T u|,   u <- W v / |W v|,   sigma = u^T W v
+
+    In float32 whatever the precision of the rest.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        matrix = weight.detach().flatten(1)  # (O, I)
+        start = torch.cos(torch.arange(matrix.shape[0], device=matrix.device, dtype=matrix.dtype))  # no singular vector
+        self.register_buffer("u", normalize(start, dim=0))
+        self.register_buffer("v", matrix.new_zeros(matrix.shape[1]))
+        u, v = followed(matrix, self.u, FIRST)
+        self.u.copy_(u)
+        self.v.copy_(v)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight, of the same shape and a spectral norm of 1."""
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.flatten(1)
+            u, v = followed(matrix, self.u, 1 if self.training else EVALUATED)
+            if self.training:
+                self.u.copy_(u)
+                self.v.copy_(v)
+            return weight / torch.vdot(u, matrix @ v)
+
+
+@torch.no_grad()
+def followed(matrix: Tensor, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """The first singular vectors u (O,) and v (I,), after steps of power iteration from u."""
+    v = u
+    for _ in range(steps):
+        v = normalize(u @ matrix, dim=0)
+        u = normalize(matrix @ v, dim=0)
+    return u, v
+
+
+def spectrally_normalised(module: M) -> M:
+    """The module with its dense layers' and convolutions' weights parametrised, in place; once, however often called."""
+    found: list[Any] = [m for m in module.modules() if parametrize.is_parametrized(m, "weight") or type(m) in KINDS]
+    for layer in found:
+        if type(layer) in KINDS:
+            parametrize.register_parametrization(layer, "weight", Spectral(layer.weight))
+    if not any(isinstance(m, Spectral) for m in module.modules()):
+        raise SondeError(
+            "SpectralNorm finds no dense layer and no convolution in the net", "leave it out, or choose another net"
+        )
+    return module
