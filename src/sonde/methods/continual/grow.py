@@ -18,6 +18,9 @@ class GrowColumns(Method):
     since they know those of the first column only.
     """
 
+    def __init__(self) -> None:
+        self.stage = 0  # for which the nets last grew: one that is stopped before its first step begins twice
+
     def setup(self, run: Run) -> None:
         """See `Method.setup`."""
         if run.shared:
@@ -30,11 +33,20 @@ class GrowColumns(Method):
 
     def on(self, run: Run, event: Event) -> None:
         """See `Method.on`."""
-        if not isinstance(event, Started) or run.stage == 0 or run.done:
+        if not isinstance(event, Started) or run.stage <= self.stage:
             return
+        self.stage = run.stage
         for module in _growing(run):
             module.grow()
         run.renew()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For which stage the nets last grew."""
+        return {"stage": self.stage}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.stage = state["stage"]
 
 
 def _growing(run: Run) -> list[Any]:
