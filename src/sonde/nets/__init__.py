@@ -14,7 +14,18 @@ from .scatternet import ScatterNet
 from .tabm import TabM
 from .tempered import Tempered
 
-__all__ = ["MLP", "ConvNet", "LeNet", "Linear", "ProgressiveMLP", "ResNet", "ScatterNet", "TabM", "Tempered", "for_images"]
+__all__ = [
+    "MLP",
+    "ConvNet",
+    "LeNet",
+    "Linear",
+    "ProgressiveMLP",
+    "ResNet",
+    "ScatterNet",
+    "TabM",
+    "Tempered",
+    "for_images",
+]
 
 
 def for_images(channels: int, height: int, width: int, outputs: int) -> tuple[type[nn.Module], dict[str, Any]]:

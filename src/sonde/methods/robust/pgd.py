@@ -73,7 +73,7 @@ def attacked(
     turn: str,
     bounded: bool = True,
 ) -> Batch:
-    """The batch, its inputs moved up the loss of `turn` from a random start, within the bounds of inputs if `bounded`."""
+    """The batch, its inputs moved up the loss of `turn` from a random start; bounded: which obeys the bounds."""
     if radius == 0.0 or not len(batch):
         return batch
     ball = Ball(numbers(batch.x, method), radius, norm, allowed)
