@@ -19,10 +19,14 @@ from .observe.checkpoint import Checkpoint
 from .observe.metrics_log import MetricsLog
 from .observe.validate import Validate
 from .optimise.clip import Clip
-from .optimise.descend import Descend, adam, adamw, sgd
+from .optimise.descend import Descend, adagrad, adam, adamw, lion, muon, rmsprop, sgd, soap
 from .optimise.fit_inputs import FitInputs
+from .optimise.layer_decay import LayerDecay
+from .optimise.lbfgs import LBFGS
 from .optimise.pcgrad import PCGrad
+from .optimise.reduce_on_plateau import ReduceOnPlateau
 from .optimise.sam import SAM
+from .optimise.schedule_free import ScheduleFree
 from .private.dpsgd import DPSGD
 from .private.inputs import PrivateInputs
 from .regularise.early_stopping import EarlyStopping
@@ -35,6 +39,7 @@ from .robust import FGSM, PGD, TRADES, GaussianNoise
 __all__ = [
     "DPSGD",
     "L1",
+    "LBFGS",
     "SAM",
     "SWA",
     "Distil",
@@ -70,14 +75,22 @@ __all__ = [
     "GaussianNoise",
     "GroupConstraint",
     "LabelSmoothing",
+    "LayerDecay",
     "MetricsLog",
     "MixUp",
+    "ReduceOnPlateau",
     "Reweighing",
     "Rotate",
     "Scale",
+    "ScheduleFree",
     "Shift",
     "Validate",
+    "adagrad",
     "adam",
     "adamw",
+    "lion",
+    "muon",
+    "rmsprop",
     "sgd",
+    "soap",
 ]

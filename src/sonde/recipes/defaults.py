@@ -16,7 +16,7 @@ from sonde.core import Budget, Build, Engine, Recipe, SondeError, Stage
 from sonde.core.errors import Notice
 from sonde.core.method import Method
 from sonde.data.rows import Split
-from sonde.names import completed, snake
+from sonde.names import completed, returns, snake
 from sonde.optim.schedules import Cosine
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _updates(build: Build[Any]) -> bool:
     make: Any = build.make
     if isinstance(make, type):
         return issubclass(make, Method) and getattr(make, "update", None) is not Method.update
-    return make in (methods.adam, methods.adamw, methods.sgd)
+    return inspect.isfunction(make) and returns(make, methods.Descend)
 
 
 @dataclass(frozen=True, kw_only=True)

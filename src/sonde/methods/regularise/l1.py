@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sonde.core import Method, Run, SondeError
+from sonde.core import Event, Method, Run, SondeError, Started
 
 from ..optimise.descend import Descend
 
@@ -46,8 +46,15 @@ class L1(Method):
     def setup(self, run: Run) -> None:
         """Refuse an update rule whose steps it cannot measure."""
         if not isinstance(run.updater, Descend):
-            name = type(run.updater).__name__
-            raise SondeError(f"L1 does not know how far {name} goes in a step", "use sgd, adam or adamw")
+            raise _unknown(type(run.updater).__name__)
+
+    def on(self, run: Run, event: Event) -> None:
+        """Refuse an optimiser whose steps it cannot measure, before one is taken."""
+        if isinstance(event, Started) and isinstance(run.updater, Descend):
+            for optimiser in run.updater.optimisers.values():
+                known = (torch.optim.SGD, torch.optim.Adam)  # AdamW is one
+                if not isinstance(optimiser, known) or optimiser.defaults.get("amsgrad"):
+                    raise _unknown(type(optimiser).__name__)
 
     def project(self, run: Run, turn: str) -> None:
         """See `Method.project`."""
@@ -76,4 +83,8 @@ def reach(optimiser: torch.optim.Optimizer, group: dict[str, Any], p: Tensor) ->
         state = optimiser.state[p]
         corrected = state["exp_avg_sq"] / (1 - group["betas"][1] ** state["step"])
         return lr / (corrected.sqrt() + group["eps"])  # type: ignore[no-any-return]
-    raise SondeError(f"L1 does not know how far {type(optimiser).__name__} goes in a step", "use sgd, adam or adamw")
+    raise _unknown(type(optimiser).__name__)
+
+
+def _unknown(name: str) -> SondeError:
+    return SondeError(f"L1 does not know how far {name} goes in a step", "use sgd, adam or adamw")
