@@ -11,7 +11,7 @@ import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sonde.core import Batch, Budget, Method, Objective, Run, SondeError, fit
+from sonde.core import Batch, Budget, Event, Method, Objective, Run, SondeError, Started, fit
 from sonde.core.backprop import NonFinite
 from sonde.core.method import defines
 from sonde.data.rows import Split
@@ -228,16 +228,23 @@ def cell(pair: Sequence[type[Method]], trial: Trial, make: Make = construct) -> 
     return min(found, key=lambda c: c.remedy.startswith("put "))  # to be put in another order is no remedy here
 
 
+class _Begins(Method):
+    """Keeps the parameters as they are when training begins; what is drawn or set before has trained nothing."""
+
+    def __init__(self, kept: list[tuple[Tensor, Tensor]]) -> None:
+        self._kept = kept
+
+    def on(self, run: Run, event: Event) -> None:
+        """See `Method.on`."""
+        if isinstance(event, Started) and not self._kept:
+            self._kept.extend((p, p.detach().clone()) for p in run.objective.parameters())
+
+
 def attempt(kinds: Sequence[type[Method]], trial: Trial, make: Make = construct, steps: int = 3) -> Cell:
     """Train two stages of `steps` steps with the methods in this order."""
     names = [kind.__name__ for kind in kinds]
     made = partial(Cell, names[0], names[-1], trial.name)
     kept: list[tuple[Tensor, Tensor]] = []
-
-    def watched() -> Objective:
-        objective = trial.objective()
-        kept.extend((p, p.detach().clone()) for p in objective.parameters())
-        return objective
 
     def moved() -> list[bool]:
         return [not torch.equal(p, before) for p, before in kept]
@@ -245,7 +252,7 @@ def attempt(kinds: Sequence[type[Method]], trial: Trial, make: Make = construct,
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is warned of is no outcome
         try:
-            run = assemble(kinds, replace(trial, objective=watched), make, Path(folder))
+            run = assemble(kinds, trial, make, Path(folder), _Begins(kept))
             for _ in range(2):
                 fit(run, trial.source(), Budget(steps=steps))
         except SondeError as error:

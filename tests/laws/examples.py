@@ -18,7 +18,9 @@ from sonde.methods import (
     EWC,
     FGSM,
     L1,
+    L2,
     LBFGS,
+    LSUV,
     PGD,
     SAM,
     SWA,
@@ -32,6 +34,7 @@ from sonde.methods import (
     DarkReplay,
     Descend,
     Distil,
+    Dropout,
     EarlyStopping,
     Erase,
     FitInputs,
@@ -40,10 +43,12 @@ from sonde.methods import (
     GroupConstraint,
     GrowColumns,
     Hint,
+    Initialise,
     LabelSmoothing,
     LayerDecay,
     LearningWithoutForgetting,
     LotteryTicket,
+    MaxNorm,
     MetricsLog,
     MixUp,
     PCGrad,
@@ -58,6 +63,9 @@ from sonde.methods import (
     Scale,
     ScheduleFree,
     Shift,
+    SpatialDropout,
+    SpectralNorm,
+    StochasticDepth,
     SynapticIntelligence,
     Validate,
 )
@@ -104,6 +112,14 @@ EXAMPLES: dict[type[Method], Make] = {
     Distil: lambda folder: Distil(teacher(CLASSES)),
     Hint: lambda folder: Hint(teacher(CLASSES + 2), "1", "net.net.0"),
     L1: lambda folder: L1(0.01),
+    L2: lambda folder: L2(0.01),
+    LSUV: lambda folder: LSUV(rows=16),
+    Dropout: lambda folder: Dropout(0.3),
+    Initialise: lambda folder: Initialise("orthogonal", "tanh"),
+    MaxNorm: lambda folder: MaxNorm(0.5),
+    SpatialDropout: lambda folder: SpatialDropout(0.3),
+    SpectralNorm: lambda folder: SpectralNorm(),
+    StochasticDepth: lambda folder: StochasticDepth(0.3),
     LotteryTicket: lambda folder: LotteryTicket(0.3, steps=1),
     PCGrad: lambda folder: PCGrad(),
     Prune: lambda folder: Prune(0.5, start=0.0, end=0.9, every_steps=1),
@@ -157,6 +173,14 @@ ZERO: dict[type[Method], Make | str] = {
     Distil: lambda folder: Distil(teacher(CLASSES), alpha=0.0),
     Hint: lambda folder: Hint(teacher(CLASSES), "0", "net.net.0", strength=0.0),
     L1: lambda folder: L1(0.0),
+    L2: lambda folder: L2(0.0),
+    LSUV: "it has no strength; it says how the weights begin",
+    Dropout: lambda folder: Dropout(0.0),
+    Initialise: "it has no strength; it says how the weights begin",
+    MaxNorm: lambda folder: MaxNorm(1e9),
+    SpatialDropout: lambda folder: SpatialDropout(0.0),
+    SpectralNorm: "it has no strength; a net whose layers stretch nothing is another net",
+    StochasticDepth: lambda folder: StochasticDepth(0.0),
     LotteryTicket: EXAMPLES[LotteryTicket],
     PCGrad: "it has no strength; without conflicts it equals backpropagation",
     Prune: lambda folder: Prune(0.0),
@@ -212,8 +236,29 @@ class Grows(Method):
         run.objective.grow = lambda: None  # type: ignore[assignment]
 
 
+class Branch(nn.Module):
+    """x + f(x), f being a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.change = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.change(x)
+
+
+class Deepens(Method):
+    """Puts a residual branch, and a convolution with it, before the net."""
+
+    def setup(self, run: Run) -> None:
+        if not any(isinstance(m, Branch) for m in run.objective.modules()):
+            run.objective.net = nn.Sequential(Branch(), run.objective.net)
+
+
 # What a method needs beside it to have something to do in a run of one objective.
 COMPANIONS: dict[type[Method], Make] = {
     GrowColumns: lambda folder: Grows(),
+    SpatialDropout: lambda folder: Deepens(),
+    StochasticDepth: lambda folder: Deepens(),
     PCGrad: lambda folder: Distil(teacher(CLASSES)),
 }

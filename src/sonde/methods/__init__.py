@@ -21,6 +21,7 @@ from .observe.validate import Validate
 from .optimise.clip import Clip
 from .optimise.descend import Descend, adagrad, adam, adamw, lion, muon, rmsprop, sgd, soap
 from .optimise.fit_inputs import FitInputs
+from .optimise.initialise import LSUV, Initialise
 from .optimise.layer_decay import LayerDecay
 from .optimise.lbfgs import LBFGS
 from .optimise.pcgrad import PCGrad
@@ -29,16 +30,28 @@ from .optimise.sam import SAM
 from .optimise.schedule_free import ScheduleFree
 from .private.dpsgd import DPSGD
 from .private.inputs import PrivateInputs
+from .regularise.dropout import Dropout, SpatialDropout, StochasticDepth
 from .regularise.early_stopping import EarlyStopping
 from .regularise.ema import EMA
 from .regularise.l1 import L1
+from .regularise.l2 import L2
 from .regularise.label_smoothing import LabelSmoothing
+from .regularise.max_norm import MaxNorm
+from .regularise.spectral_norm import SpectralNorm
 from .regularise.swa import SWA
 from .robust import FGSM, PGD, TRADES, GaussianNoise
 
 __all__ = [
     "DPSGD",
     "L1",
+    "L2",
+    "LSUV",
+    "Dropout",
+    "Initialise",
+    "MaxNorm",
+    "SpatialDropout",
+    "SpectralNorm",
+    "StochasticDepth",
     "LBFGS",
     "SAM",
     "SWA",

@@ -19,14 +19,21 @@ from torch.nn.utils import parametrize
 
 from sonde.core import SondeError
 
+from .layers.quantised import Quantised
+
 M = TypeVar("M", bound=nn.Module)
 Scheme = Literal["xavier", "kaiming", "orthogonal"]
 KINDS = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip
 GAINS = {
-    "linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": 2**0.5, "leaky_relu": (2 / (1 + 0.01**2)) ** 0.5, "selu": 0.75,
-}  # fmt: skip
+    "linear": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": 2**0.5,
+    "leaky_relu": (2 / (1 + 0.01**2)) ** 0.5,
+    "selu": 0.75,
+}
 """What makes up for an activation's shrinking: those of `torch.nn.init.calculate_gain`; 0.01 is leaky_relu's slope."""
 
 
@@ -101,7 +108,9 @@ def scale_layers(
 
 def layers(module: nn.Module) -> list[Any]:
     """The dense layers and convolutions of a module."""
-    found = [m for m in module.modules() if isinstance(m, KINDS)]
+    found = [m for m in module.modules() if isinstance(m, (*KINDS, Quantised))]
+    if not found:
+        raise SondeError("the net has no dense layer and no convolution to initialise", "leave it as it begins")
     for layer in found:
         if parametrize.is_parametrized(layer, "weight"):
             raise SondeError(

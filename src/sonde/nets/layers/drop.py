@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from sonde.core import SondeError
+from sonde.core import Objective, SondeError
 
 from .quantised import Quantised
 
@@ -47,7 +47,7 @@ class DropChannels(nn.Module):
 
 
 class DropBranch(nn.Module):
-    """Leaves out whole rows of (N, ...) with probability `rate`, and scales the others: the branch's, for these rows."""
+    """Leaves out whole rows of (N, ...) with probability `rate`, and scales the others: a branch's, for them."""
 
     def __init__(self, rate: float = 0.1) -> None:
         super().__init__()
@@ -67,23 +67,23 @@ class DropBranch(nn.Module):
 
 # ---------------------------------------------------------------- a net with it
 def dropped_units(module: M, rate: float, inputs: float = 0.0) -> M:
-    """The module with dropout, in place, on what each dense layer reads: `rate`, and `inputs` for the net's first layer.
+    """The module with dropout, in place, on what each dense layer reads: `rate`, and `inputs` for a net's first layer.
 
-    A net's first layer reads data; what the others read are hidden units. Lone dense layers have none.
+    A net's first layer reads data; what the others read are hidden units. A game's players are nets of their own.
     """
-    found = _layers(module, DENSE + CONVOLUTIONS)
-    for i, layer in enumerate(found):
-        if kind(layer) in DENSE and (share := inputs if i == 0 else rate):
-            _before(layer, nn.Dropout(share))
+    for net in _nets(module):
+        for i, layer in enumerate(_layers(net)):
+            if kind(layer) in DENSE and (share := inputs if i == 0 else rate):
+                _before(layer, nn.Dropout(share))
     return module
 
 
 def dropped_channels(module: M, rate: float) -> M:
-    """The module with whole channels dropped, in place, of what each convolution but the net's first layer reads."""
-    found = _layers(module, DENSE + CONVOLUTIONS)
-    for layer in found[1:]:
-        if kind(layer) in CONVOLUTIONS and rate:
-            _before(layer, DropChannels(rate))
+    """The module with whole channels dropped, in place, of what each convolution but a net's first layer reads."""
+    for net in _nets(module):
+        for layer in _layers(net)[1:]:
+            if kind(layer) in CONVOLUTIONS and rate:
+                _before(layer, DropChannels(rate))
     return module
 
 
@@ -92,12 +92,19 @@ def dropped_branches(module: M, rate: float) -> M:
 
     A residual branch is the part `change` of a module, as of `sonde.nets.resnet.Residual`: x + change(x).
     """
-    found = branches(module)
-    for number, branch in enumerate(found, 1):
-        if rate and not hasattr(branch, NAME):
-            branch.add_module(NAME, DropBranch(rate * number / len(found)))
-            branch.register_forward_hook(_after)
+    for net in _nets(module):
+        found = branches(net)
+        for number, branch in enumerate(found, 1):
+            if rate and not hasattr(branch, NAME):
+                branch.add_module(NAME, DropBranch(rate * number / len(found)).train(branch.training))
+                branch.register_forward_hook(_after)
     return module
+
+
+def drops(module: nn.Module, what: type[nn.Module]) -> bool:
+    """Whether layers of the module have such a part, put there by one of the functions above."""
+    held = [*_layers(module), *branches(module)]
+    return any(isinstance(getattr(layer, NAME, None), what) for layer in held)
 
 
 def branches(module: nn.Module) -> list[nn.Module]:
@@ -120,8 +127,12 @@ def checked(rate: float, who: str) -> float:
 NAME = "dropout"
 
 
-def _layers(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[nn.Module]:
-    return [m for m in module.modules() if kind(m) in kinds]
+def _nets(module: nn.Module) -> list[nn.Module]:
+    return list(module.players().values()) if isinstance(module, Objective) else [module]
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    return [m for m in module.modules() if kind(m) in DENSE + CONVOLUTIONS]
 
 
 def _before(layer: nn.Module, drop: nn.Module) -> None:

@@ -67,7 +67,7 @@ def followed(matrix: Tensor, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def spectrally_normalised(module: M) -> M:
-    """The module with its dense layers' and convolutions' weights parametrised, in place; once, however often called."""
+    """The module with its dense layers' and convolutions' weights parametrised, in place, and once only."""
     found: list[Any] = [m for m in module.modules() if parametrize.is_parametrized(m, "weight") or type(m) in KINDS]
     for layer in found:
         if type(layer) in KINDS:
