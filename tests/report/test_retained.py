@@ -34,6 +34,11 @@ def test_a_stream_that_is_not_finished_has_gaps() -> None:
     assert experience(begun, 0)["end"] == "–" and len(table(begun)["rows"]) == 1
 
 
+def test_an_experience_that_only_gained_has_forgotten_less_than_nothing() -> None:
+    gained = Retained(("zero", "one"), ((0.1, 0.1), (0.5, 0.1), (0.75, 0.9)), (4, 4))
+    assert experience(gained, 0)["lost"] == "−25.0\u202f%" and experience(gained, 0)["best"] == "75.0\u202f%"
+
+
 def test_the_page_shows_it_and_the_facts_survive_as_json() -> None:
     facts = ordinary(retained=KEPT)
     again = Facts.from_data(json.loads(json.dumps(facts.to_data(), allow_nan=False)))

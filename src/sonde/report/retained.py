@@ -111,7 +111,7 @@ def experience(retained: Retained, t: int) -> dict[str, Any]:
     """What became of experience t, as texts; "–" for what there was no stage for."""
     column = [line[t] for line in retained.matrix]
     after = column[t + 1 :]  # from the stage that trained on it
-    lost = max(after) - after[-1] if len(after) > 1 else math.nan
+    lost = max(column[1:-1]) - column[-1] if len(after) > 1 else math.nan  # the last one forgets nothing
     learned, best, end = (after[0], max(after), after[-1]) if after else (math.nan,) * 3
     texts = {"learned": learned, "best": best, "end": end, "lost": lost}
     return {
