@@ -13,17 +13,45 @@ from torch.optim import lr_scheduler
 from sonde.core import Budget, Run, Stepped, fit
 from sonde.data.rows import Rows
 from sonde.methods import sgd
+from sonde.names import catalogue, parse
 from sonde.objectives import Classify
-from sonde.optim.schedules import Constant, Cosine, OneCycle, Schedule, StepDecay
+from sonde.optim.schedules import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    Exponential,
+    InverseSqrt,
+    Linear,
+    OneCycle,
+    Product,
+    Schedule,
+    Sequence,
+    StepDecay,
+    WarmUp,
+    WarmUpStableDecay,
+)
 from tests.support import LAW, Call, blobs, mlp
 
 SHARES = st.floats(0, 1)
-SCHEDULES: st.SearchStrategy[Schedule] = (
+SIMPLE: st.SearchStrategy[Schedule] = (
     st.builds(Constant, warmup=SHARES)
     | st.builds(Cosine, warmup=SHARES, floor=SHARES)
     | st.builds(OneCycle, rise=SHARES)
     | st.builds(StepDecay, at=st.lists(SHARES, max_size=3).map(tuple), factor=SHARES)
+    | st.builds(Linear, start=SHARES, end=SHARES)
+    | st.builds(Exponential, end=st.floats(1e-6, 1))
+    | st.builds(CosineRestarts, cycles=st.integers(1, 6), longer=st.floats(0.3, 3), floor=SHARES)
+    | st.builds(InverseSqrt, warmup=SHARES)
+    | st.builds(WarmUpStableDecay, warmup=SHARES, decay=SHARES, floor=SHARES, shape=st.sampled_from(["linear", "sqrt"]))
 )
+SCHEDULES: st.SearchStrategy[Schedule] = st.recursive(
+    SIMPLE,
+    lambda inner: (
+        st.builds(WarmUp, inner, SHARES) | st.builds(Sequence, inner, inner, SHARES) | st.builds(Product, inner, inner)
+    ),
+    max_leaves=4,
+)
+TOTALS = st.integers(1, 120)
 
 
 def drawn(schedule: Schedule, total: int) -> list[float]:
@@ -83,6 +111,67 @@ def test_steps_multiply_at_their_shares() -> None:
     assert drawn(StepDecay(at=(0.5, 0.75), factor=0.5), 4) == [1, 1, 0.5, 0.25, 0.25]
 
 
+def close(schedule: Schedule, total: int, closed: list[float]) -> None:
+    assert drawn(schedule, total) == pytest.approx(closed, rel=1e-9, abs=1e-9)
+
+
+@LAW
+@given(TOTALS, SHARES, SHARES)
+def test_a_line(total: int, start: float, end: float) -> None:
+    close(Linear(start, end), total, [start + (end - start) * t / total for t in range(total + 1)])
+
+
+@LAW
+@given(TOTALS, st.floats(1e-4, 1))
+def test_an_exponential(total: int, end: float) -> None:
+    close(Exponential(end), total, [end ** (t / total) for t in range(total + 1)])
+
+
+@LAW
+@given(st.integers(1, 20), st.integers(1, 5), st.integers(1, 3), SHARES)
+def test_a_cosine_with_restarts(first: int, cycles: int, longer: int, floor: float) -> None:
+    lengths = [first * longer**i for i in range(cycles)]
+    closed = [floor + (1 - floor) * (1 + math.cos(math.pi * t / n)) / 2 for n in lengths for t in range(n)]
+    close(CosineRestarts(cycles, longer, floor), sum(lengths), [*closed, floor])
+
+
+@LAW
+@given(st.integers(1, 50), st.integers(1, 4))
+def test_an_inverse_square_root(warm: int, times: int) -> None:
+    total = warm * times
+    closed = [min((t + 1) / warm, (warm / (t + 1)) ** 0.5) for t in range(total + 1)]
+    close(InverseSqrt(1 / times), total, closed)
+
+
+@LAW
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9), SHARES)
+def test_warm_up_stable_decay(warm: int, stable: int, decay: int, floor: float) -> None:
+    total = warm + stable + decay
+    closed = [(t + 1) / warm for t in range(warm)] + stable * [1.0]
+    closed += [1 - (1 - floor) * t / decay for t in range(decay + 1)]
+    close(WarmUpStableDecay(warm / total, decay / total, floor), total, closed)
+
+
+@LAW
+@given(SIMPLE, SIMPLE, st.integers(0, 30), st.integers(1, 30))
+def test_compositions(a: Schedule, b: Schedule, before: int, after: int) -> None:
+    total = before + after
+    rest = drawn(b, after)
+    close(Sequence(a, b, before / total), total, [a(t, before) for t in range(before)] + rest)
+    close(WarmUp(b, before / total), total, [(t + 1) / before * rest[0] for t in range(before)] + rest)
+    close(Product(a, b), total, [a(t, total) * b(t, total) for t in range(total + 1)])
+
+
+def test_a_schedule_is_typed_as_it_is_nested() -> None:
+    typed = parse("methods", "adamw(lr=0.1, schedule=warm_up(sequence(constant, linear(end=0.1), at=0.3), share=0.1))")
+    assert typed().schedule == WarmUp(Sequence(Constant(), Linear(end=0.1), at=0.3), share=0.1)
+
+
+def test_only_schedules_are_offered_as_schedules() -> None:
+    assert {"cosine_restarts", "warm_up_stable_decay"} <= {e.name for e in catalogue("optim")}
+    assert not {"lion", "muon", "soap", "rule"} & {e.name for e in catalogue("optim")}
+
+
 # ---------------------------------------------------------------- parity
 def of_torch(make: object, steps: int) -> list[float]:
     """The learning rates of a torch scheduler over an optimiser of rate 1."""
@@ -127,6 +216,34 @@ def test_steps_equal_torch() -> None:
 def test_the_warm_up_equals_torch() -> None:
     reference = of_torch(lambda o: lr_scheduler.LinearLR(o, start_factor=0.2, total_iters=4), 10)
     assert drawn(Constant(warmup=0.5), 10)[:10] == pytest.approx(reference)
+
+
+@pytest.mark.parametrize("total, end", [(10, 0.01), (37, 0.5)])
+def test_the_exponential_equals_torch(total: int, end: float) -> None:
+    reference = of_torch(lambda o: lr_scheduler.ExponentialLR(o, gamma=end ** (1 / total)), total + 1)
+    assert drawn(Exponential(end), total) == pytest.approx(reference, rel=1e-12)
+
+
+@pytest.mark.parametrize("first, longer, cycles", [(5, 1, 4), (4, 2, 3), (3, 3, 2)])
+def test_restarts_equal_torch(first: int, longer: int, cycles: int) -> None:
+    total = sum(first * longer**i for i in range(cycles))
+    reference = of_torch(
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=first, T_mult=longer, eta_min=0.1), total
+    )
+    assert drawn(CosineRestarts(cycles, longer, floor=0.1), total)[:total] == pytest.approx(reference, abs=1e-12)
+
+
+def test_the_line_equals_torch() -> None:
+    reference = of_torch(lambda o: lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.2, total_iters=12), 13)
+    assert drawn(Linear(end=0.2), 12) == pytest.approx(reference)
+
+
+def test_a_sequence_equals_torch() -> None:
+    def theirs(o: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+        parts = [lr_scheduler.ConstantLR(o, factor=1.0, total_iters=0), lr_scheduler.CosineAnnealingLR(o, T_max=12)]
+        return lr_scheduler.SequentialLR(o, parts, milestones=[8])
+
+    assert drawn(Sequence(Constant(), Cosine(), at=0.4), 20)[:20] == pytest.approx(of_torch(theirs, 20), abs=1e-12)
 
 
 # ---------------------------------------------------------------- in a run
