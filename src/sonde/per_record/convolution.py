@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
-from .uses import TOUCH, Use
+from .uses import Use, through_positions
 
 WINDOWS = 1 << 20
 """Numbers of windows laid out at a time: fewer cost more in calls, more no longer fit a cache."""
@@ -91,11 +91,12 @@ class Kernel(Use):
     def squared_norms(self) -> Tensor:
         """From the gradients, unless kernels are large and positions few: then from inner products of positions."""
         t, d, p = self.positions * self.rows, self.d, self.p
-        if TOUCH * p * d > t**2 * (p + d + 2 * TOUCH):
+        kept = self.rows * (self.x[0].numel() + self.g[0].numel()) if self.records else 0
+        held = self.shape.numel() <= 4 * kept  # gradients not much larger than what is held already: formed once
+        if through_positions(t, d, p, held):
             return torch.cat([self._inner(*part) for part in self._parts(max(t**2, d * self.groups * t))])
-        held = self.rows * (self.x[0].numel() + self.g[0].numel()) if self.records else 0
         parts = self._parts(d * self.groups * t)
-        if self.shape.numel() > 4 * held:  # much more than is held already: not kept
+        if not held:
             return torch.cat([_squares(self._each(*part)) for part in parts])
         self._held = self.g.new_empty(self.records, self.shape.numel())
         for start, stop in parts:

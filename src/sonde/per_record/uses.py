@@ -17,8 +17,8 @@ from torch import Tensor
 
 CHUNK = 1 << 18
 """Numbers of per-record gradients held at a time: a megabyte of float32, which stays in a core's cache."""
-TOUCH = 32.0
-"""What writing and reading back one number costs, in multiply-adds."""
+TOUCH = 20.0
+"""What writing a number of a gradient and reading it back twice costs, in multiply-adds."""
 
 
 class Use:
@@ -105,8 +105,9 @@ class Dense(Use):
                 .mul_(torch.linalg.vector_norm(self.g, dim=(1, 2)))
                 .square_()
             )
-        if TOUCH * p * d < positions**2 * (p + d + 2 * TOUCH):
-            if p * d <= positions * (p + d):  # no larger than what is held: form them once
+        held = p * d <= positions * (p + d)  # gradients no larger than what is held already: formed once, and kept
+        if not through_positions(positions, d, p, held):
+            if held:
                 self._held = Small(self.each(0, self.records))
                 return self._held.squared_norms()
             return super().squared_norms()
@@ -126,6 +127,16 @@ class Dense(Use):
         if self.a.shape[1] == 1:
             return self.g.flatten(0, 1).square().t() @ self.a.flatten(0, 1).square()
         return super().squares()
+
+
+def through_positions(t: int, d: int, p: int, held: bool) -> bool:
+    """Whether inner products of T positions cost less than the gradients (P, D), in multiply-adds a record.
+
+    Products: t^2 (d + p), and the weighted sum by the layer's own algebra, t d p. Gradients: t d p and the memory they
+    go through; those that are not held are formed a few at a time in a cache, and summed by the layer's algebra again.
+    """
+    products = t * t * (d + p + 2 * TOUCH)
+    return products < (TOUCH * d * p if held else (t + TOUCH / 2) * d * p)
 
 
 def _gram(t: Tensor) -> Tensor:
