@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sonde.data import Dataset
 
 FORMAT = 1
-MAKERS = ("sonde.nets.", "sonde.objectives.")
+MAKERS = ("sonde.nets.", "sonde.objectives.", "sonde.losses.")
 SLACK = 32  # registrations (modules, buffers, parameters) for each stored tensor that no real net comes near
 LARGEST = 1_000_000  # a number in the description of a net, unless more values than that are stored
 RESTORE = "restore it from a copy, or use the folder that was saved"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sonde.core import Batch, Budget, Build, Method, Objective, Run, SondeError, fit
+from sonde.bundle import Bundle
+from sonde.core import Batch, Budget, Build, Method, Objective, Recipe, Run, SondeError, Stage, fit
 from sonde.core.build import resolve
-from sonde.data.rows import Rows
+from sonde.data import load
+from sonde.data.rows import Rows, Split
 from sonde.losses import (
     BinaryFocal,
     CrossEntropy,
@@ -26,7 +30,9 @@ from sonde.losses import (
 )
 from sonde.methods import Backprop, LabelSmoothing, adam
 from sonde.names import apply_settings, catalogue, parse
+from sonde.nets import MLP
 from sonde.objectives import Classify, Multilabel, Regress
+from sonde.results import shipped
 from tests.support import blobs, mlp
 
 N, M, C = 6, 3, 4
@@ -217,6 +223,21 @@ def test_every_loss_can_be_named_and_made() -> None:
     assert {"focal", "dice", "huber", "quantile", "gaussian_nll", "cross_entropy", "ctc"} <= names
     assert all(e.typed and e.summary for e in catalogue("losses"))
     assert parse("losses", "focal(gamma=1)") == Build(Focal, gamma=1)
+
+
+def test_a_model_trained_by_another_loss_is_shipped_with_it(tmp_path: Path) -> None:
+    data = load("digits")
+    net = Build(MLP, shape=(1, 8, 8), outputs=10, widths=(8,))
+    recipe = Recipe(
+        name="focal",
+        seed=0,
+        objective=Build(Classify, net=net, loss=Build(Focal, gamma=1.0)),
+        methods=(Build(adam, lr=0.01),),
+        stages=(Stage(source=Build(Split, split="train", batch_size=64), budget=Budget(steps=2)),),
+    )
+    recipe = Recipe.from_data(json.loads(json.dumps(recipe.to_data())))
+    shipped(recipe.train(data=data), recipe, data).save(tmp_path / "model")
+    assert Bundle.load(tmp_path / "model").objective.loss == Focal(1.0)
 
 
 def test_a_recipe_carries_its_loss_and_a_setting_changes_it() -> None:

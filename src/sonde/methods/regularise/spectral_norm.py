@@ -5,9 +5,7 @@ Entry: GAN; regularisation.
 
 from __future__ import annotations
 
-from torch import nn
-
-from sonde.core import Build, Method, Objective, Refused, Run, SondeError
+from sonde.core import Build, Method, Objective, Refused, Run
 from sonde.nets.layers.spectral import spectrally_normalised
 
 from ..compress.quantise import Quantise
@@ -40,18 +38,8 @@ class SpectralNorm(Method):
                 raise Refused(
                     "SpectralNorm and Quantise both replace how a layer uses its weight", "remove one of them"
                 )
-        normalised_part(run.objective, self.part)
+        spectrally_normalised(run.objective, self.part)
 
     def built(self, build: Build[Objective]) -> Build[Objective]:
         """See `Method.built`."""
-        return Build(normalised_part, module=build, part=self.part)
-
-
-def normalised_part(module: Objective, part: str = "") -> Objective:
-    """The objective with the weights of `part` divided by their spectral norms, in place."""
-    inside: dict[str, nn.Module] = dict(module.named_modules())
-    if part not in inside:
-        near = [name for name, _ in module.named_children()]
-        raise SondeError(f"SpectralNorm: the objective has no part {part!r}", f"choose one of {', '.join(near)}")
-    spectrally_normalised(inside[part])
-    return module
+        return Build(spectrally_normalised, module=build, part=self.part)

@@ -9,7 +9,8 @@ it, where weights may be averages that no step was taken on, by several that are
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from contextlib import nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,9 @@ from sonde.core import SondeError
 
 M = TypeVar("M", bound=nn.Module)
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-FIRST = 30  # steps of power iteration at first, from a start that is fixed: no random number is drawn
-EVALUATED = 10  # steps in evaluation mode, from where training left off
+LONG = (
+    30  # steps of power iteration at first, from a start that is fixed (no random number is drawn), and out of training
+)
 
 
 class Spectral(nn.Module):
@@ -41,15 +43,17 @@ class Spectral(nn.Module):
         start = torch.cos(torch.arange(matrix.shape[0], device=matrix.device, dtype=matrix.dtype))  # no singular vector
         self.register_buffer("u", normalize(start, dim=0))
         self.register_buffer("v", matrix.new_zeros(matrix.shape[1]))
-        u, v = followed(matrix, self.u, FIRST)
+        u, v = followed(matrix, self.u, LONG)
         self.u.copy_(u)
         self.v.copy_(v)
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight, of the same shape and a spectral norm of 1."""
-        with torch.autocast(weight.device.type, enabled=False):
+        kind = weight.device.type
+        available = torch.amp.autocast_mode.is_autocast_available(kind)  # not where a net is built without memory
+        with torch.autocast(kind, enabled=False) if available else nullcontext():
             matrix = weight.flatten(1)
-            u, v = followed(matrix, self.u, 1 if self.training else EVALUATED)
+            u, v = followed(matrix, self.u, 1 if self.training else LONG)
             if self.training:
                 self.u.copy_(u)
                 self.v.copy_(v)
@@ -66,13 +70,19 @@ def followed(matrix: Tensor, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     return u, v
 
 
-def spectrally_normalised(module: M) -> M:
-    """The module with its dense layers' and convolutions' weights parametrised, in place, and once only."""
-    found: list[Any] = [m for m in module.modules() if parametrize.is_parametrized(m, "weight") or type(m) in KINDS]
-    for layer in found:
+def spectrally_normalised(module: M, part: str = "") -> M:
+    """The module with its dense layers' and convolutions' weights parametrised, in place, and once only.
+
+    part: the name of the one part of it that is to be so; all of it if empty.
+    """
+    inside: dict[str, nn.Module] = dict(module.named_modules())
+    if part not in inside:
+        near = [name for name, _ in module.named_children()]
+        raise SondeError(f"SpectralNorm: the objective has no part {part!r}", f"choose one of {', '.join(near)}")
+    for layer in list(inside[part].modules()):
         if type(layer) in KINDS:
-            parametrize.register_parametrization(layer, "weight", Spectral(layer.weight))
-    if not any(isinstance(m, Spectral) for m in module.modules()):
+            parametrize.register_parametrization(layer, "weight", Spectral(layer.weight))  # type: ignore[arg-type]
+    if not any(isinstance(m, Spectral) for m in inside[part].modules()):
         raise SondeError(
             "SpectralNorm finds no dense layer and no convolution in the net", "leave it out, or choose another net"
         )
