@@ -6,7 +6,7 @@ An option that could not be followed is refused, never dropped.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sonde.core import Budget, Build, Engine, Method, Recipe, SondeError, Stage
@@ -89,6 +89,21 @@ def over(
         seed=recipe.seed if seed is None else seed,
         engine=recipe.engine if engine is None else engine,
     )
+
+
+def resized(recipe: Recipe, known: Mapping[str, Any]) -> Recipe:
+    """The recipe with the sizes that its net gives and the data decides taken from the data.
+
+    known: see `sonde.recipes.defaults.decided_by`. Outputs are left alone where they are not the data's classes: in an
+    objective that counts them itself.
+    """
+    net = recipe.objective.arguments.get("net")
+    if not isinstance(net, Build):
+        return recipe
+    own = inspect.signature(recipe.objective.make).parameters
+    counted = {"outputs", "classes"} if "classes" in own else set()
+    sizes = {k: v for k, v in known.items() if k in net.arguments and k not in counted}
+    return recipe.changed(objective=recipe.objective.with_arguments(net=net.with_arguments(**sizes)))
 
 
 def check_whole(recipe: Recipe) -> Recipe:

@@ -119,6 +119,16 @@ def test_a_stream_stopped_anywhere_ends_with_the_same_bits(
     assert facts[0]["retained"] == facts[1]["retained"] and facts[0]["measures"] == facts[1]["measures"]
 
 
+def test_a_recipe_of_a_stream_is_followed_on_other_data(sonde: Sonde, here: Path) -> None:
+    answer = sonde("train", "digits", "--recipe", "split_mnist", "--steps", "4", "--json", *NET[2:])
+    assert answer.code == 0, answer.err
+    assert answer.data["run"] == "runs/digits" and answer.data["retained"]["names"][0] == "0 and 1"
+    recipe = json.loads((here / "runs" / "digits" / "recipe.json").read_text())
+    assert recipe["objective"]["net"]["shape"] == [1, 8, 8]
+    refused = sonde("train", "digits", "--recipe", "split_mnist", "--stream", "permuted", *NET[2:])
+    assert refused.code == 2 and "the recipe has stages of its own" in refused.err
+
+
 @pytest.mark.mirror
 def test_a_named_recipe_of_a_stream_can_be_tried_quickly(sonde: Sonde, here: Path) -> None:
     asked = ("--steps", "2", "--set", "methods.ewc.rows=50", "--json", "--quiet")

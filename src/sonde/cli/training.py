@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sonde.data
-from sonde.changes import check_numbers, check_whole, over
+from sonde.changes import check_numbers, check_whole, over, resized
 from sonde.cli.process import keep_freed_memory
 from sonde.cli.text import duration, emit_json, interval, measured, say, table
 from sonde.cli.words import Misused, spoken
@@ -138,7 +138,7 @@ def _asked(given: Mapping[str, Any], wanted: dict[str, Any], own_recipe: Recipe 
     data: Build[Any] | None = None
     if given["data"] or data_options(given):
         data = rebuild(dataset)
-        own_recipe = own_recipe.changed(name=dataset.name)
+        own_recipe = resized(own_recipe, decided_by(dataset)).changed(name=dataset.name)
     engine = None
     if asked:
         own = own_recipe.engine
