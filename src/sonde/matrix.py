@@ -107,6 +107,7 @@ def trials() -> dict[str, Trial]:
         **player,
         "Checkpoint": {"every_steps": 2},
         "EarlyStopping": {"metric": "real_accuracy"},
+        "ReduceOnPlateau": {"metric": "real_accuracy"},
         "Hint": {"turn": "discriminator", "layer": "discriminator.net.0"},
     }
 

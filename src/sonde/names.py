@@ -114,7 +114,7 @@ def _constructs(part: str, value: Any) -> bool:
     if part == "data.streams":
         from sonde.data.streams import Stream
 
-        return inspect.isfunction(value) and _returns(value, Stream)
+        return inspect.isfunction(value) and returns(value, Stream)
     if part == "recipes":
         from sonde.core import Recipe
 

@@ -107,6 +107,9 @@ def with_methods(defaults: Sequence[Build[Any]], asked: Sequence[Build[Any]]) ->
     defaults that it would refuse are exchanged.
     """
     chosen = list(defaults)
+    if any(b.make is methods.ScheduleFree for b in asked) and any(b.make is methods.EMA for b in chosen):
+        chosen = [b for b in chosen if b.make is not methods.EMA]
+        warnings.warn("EMA is left out: schedule-free learning ships an average of its own", Notice, stacklevel=2)
     for build in asked:
         same = [i for i, b in enumerate(chosen) if b.make is build.make or (_updates(b) and _updates(build))]
         if same:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sonde.core import Gradient, Method, Refused, Run
 from sonde.core.engine import placed_like
-from sonde.core.method import Grads
+from sonde.core.method import Grads, defines
 from sonde.optim.groups import Split, all_alike, hidden_matrices, parted
 from sonde.optim.lion import Lion
 from sonde.optim.muon import Muon, Scale
@@ -74,9 +74,9 @@ class Descend(Method):
         """Put the gradient where a torch optimiser looks for it."""
         for name, p in run.params(turn).items():
             g = grads.get(name)  # None for one that the loss does not reach: no step, whatever an earlier one left
+            if g is not None and g.layout is not p.layout:  # an embedding's rows: the rules are for all of them
+                g = g.to_dense()
             if p.grad is not g:
-                if g is not None and g.layout is not p.layout:  # an embedding's rows: the rules are for all of them
-                    g = g.to_dense()
                 # Fused optimisers pair numbers by their place in memory: a gradient laid out otherwise goes wrong.
                 p.grad = g if g is None or g.stride() == p.stride() else torch.empty_like(p).copy_(g)
 
@@ -120,6 +120,13 @@ class Descend(Method):
                 for i, entry in saved["state"].items()
             }
             o.load_state_dict({**saved, "state": entries})
+
+
+def projecting(run: Run) -> list[str]:
+    """The names of the methods that move the parameters after the update rule has."""
+    from ..continual.synaptic import SynapticIntelligence  # which only watches there
+
+    return [type(m).__name__ for m in run.methods if defines(m, "project") and not isinstance(m, SynapticIntelligence)]
 
 
 def _moment(value: Any, parameter: Tensor) -> bool:

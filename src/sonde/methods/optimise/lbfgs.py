@@ -15,7 +15,7 @@ from sonde.core import Event, Gradient, Refused, Run, Started
 from sonde.core.method import Grads
 from sonde.optim.schedules import Constant, Schedule
 
-from .descend import Descend
+from .descend import Descend, projecting
 
 
 class LBFGS(Descend):
@@ -56,6 +56,11 @@ class LBFGS(Descend):
             raise Refused("LBFGS chooses its steps by losses, which DPSGD's noise does not cover", "use sgd or adamw")
         if run.shared:
             raise Refused("LBFGS chooses its steps by the loss, of which each process sees a part", "use one process")
+        for name in projecting(run):
+            raise Refused(
+                f"LBFGS models the loss along its own steps, and {name} moves the parameters after each",
+                f"use sgd or adamw with {name}",
+            )
         super().setup(run)
 
     def on(self, run: Run, event: Event) -> None:

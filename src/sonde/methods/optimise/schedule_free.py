@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any, cast
 
 from sonde.core import Event, Finished, Params, Refused, Run, SondeError
-from sonde.core.method import defines
 from sonde.optim.schedule_free import ScheduleFreeAdamW
 from sonde.optim.schedules import Constant
 
-from .descend import Descend
+from .descend import Descend, projecting
 from .statistics import keeps_statistics, renew_statistics
 
 
@@ -56,11 +55,11 @@ class ScheduleFree(Descend):
                     f"ScheduleFree ships an average of the weights, and so does {name}",
                     f"leave {name} out, or use adamw",
                 )
-            if defines(m, "project"):
-                raise Refused(
-                    f"{name} brings the parameters into a set, which the average that ScheduleFree ships leaves again",
-                    f"use adamw with {name}",
-                )
+        for name in projecting(run):
+            raise Refused(
+                f"{name} brings the parameters into a set, which the average that ScheduleFree ships leaves again",
+                f"use adamw with {name}",
+            )
         super().setup(run)
 
     def on(self, run: Run, event: Event) -> None:
