@@ -92,7 +92,7 @@ class Kernel(Use):
         """From the gradients, unless kernels are large and positions few: then from inner products of positions."""
         t, d, p = self.positions * self.rows, self.d, self.p
         kept = self.rows * (self.x[0].numel() + self.g[0].numel()) if self.records else 0
-        held = self.shape.numel() <= 4 * kept  # gradients not much larger than what is held already: formed once
+        held = self.shape.numel() <= kept  # gradients no larger than what is held already: formed once
         if through_positions(t, d, p, held):
             return torch.cat([self._inner(*part) for part in self._parts(max(t**2, d * self.groups * t))])
         parts = self._parts(d * self.groups * t)

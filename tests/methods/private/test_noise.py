@@ -59,6 +59,19 @@ class Words:
     def random_raw(self, n: int) -> np.ndarray:
         return np.full(n, self.word, dtype=np.uint64)
 
+    state: dict[str, object] = {}
+
+
+def test_what_is_made_ahead_is_what_would_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, early, rest = NoiseStream(6), NoiseStream(6), NoiseStream(1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 0)  # as if a core were idle
+    for n in (10, 3 * PAIRS, 7, 5 * PAIRS):
+        assert torch.equal(plain.like(torch.empty(n), 0.5), early.like(torch.empty(n), 0.5))
+        early.ahead(4 * PAIRS)
+        rest.load_state_dict(early.state_dict())  # wherever the worker is
+        after = [s.like(torch.empty(3), 1.0) for s in (plain, early, rest)]
+        assert torch.equal(after[0], after[1]) and torch.equal(after[0], after[2])
+
 
 @pytest.mark.parametrize("word", [0, 2**64 - 1, 0x7FFFFFFF7FFFFFFF, 0x7FFFFFC07FFFFFC0, 0x8000000080000000], ids=hex)
 def test_noise_is_finite_at_the_ends_of_the_words(word: int) -> None:

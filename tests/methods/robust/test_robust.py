@@ -408,3 +408,13 @@ def test_trades_is_refused_where_it_would_be_wrong() -> None:
     run = run_with(TRADES(6.0, 0.1))
     with pytest.raises(Refused, match="rows that it has not attacked"):
         run.gradient("model", pictures())
+
+
+def test_the_radius_grows_to_its_own_in_the_warmup() -> None:
+    run, batch = run_with(), pictures()
+    reached = []
+    for done in (0, 10, 20, 50):
+        run.done, run.total = done, 100
+        torch.manual_seed(0)
+        reached.append(float((PGD(0.2, 0.2, 3, warmup=0.2).batch(run, batch).x - batch.x).abs().max()))
+    assert reached == pytest.approx([0.0, 0.1, 0.2, 0.2])

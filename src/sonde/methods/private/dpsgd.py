@@ -193,6 +193,8 @@ class DPSGD(Method):
     def estimate(self, run: Run, turn: str, batch: Batch, record: bool) -> Grads:
         """See `Method.estimate`."""
         params = run.params(turn)
+        for p in params.values():
+            p.grad = None  # the last step's makes room for this one's
         records = self._checked(batch)
         lot = float(len(batch)) if batch.denominator is None else batch.denominator
         # An empty draw is a query like any other.
@@ -309,7 +311,10 @@ class DPSGD(Method):
         z = self.clipping.noise(multiplier)
         # Processes' noises add up: each adds its share of the variance. (No noise goes with no bound.)
         std = z * self.clipping.bound / math.sqrt(rank_and_world()[1]) if z else 0.0
-        return {k: self.noise.like(p, std / lot) for k, p in params.items()}
+        noise = {k: self.noise.like(p, std / lot) for k, p in params.items()}
+        if std:
+            self.noise.ahead(sum(p.numel() for p in params.values()))
+        return noise
 
     # ------------------------------------------------------------ what it cost
     @property

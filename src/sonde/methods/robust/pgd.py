@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from sonde.core import Batch, Method, Run
+from sonde.core import Batch, Method, Run, SondeError
 
 from ._ascent import Ball, Norm, ascend, at_rest, check_numbers, check_run
 from ._inputs import Range, _Moves, numbers, with_numbers
@@ -31,6 +31,8 @@ class PGD(_Moves):
     norm: "linf" bounds each number's change, "l2" the length of the whole row's.
     bounds, scale: of a tensor x, its lowest and highest value; of a table, its columns' units. See `_inputs.py`.
     turn: the player whose loss is made large.
+    warmup: the share of the stage in which radius and step grow from 0: a net that meets the whole radius at once may
+        stay at chance for long (the same growth as in Gowal et al., 2018, sec. 4).
 
     Reads and returns x: (N, ...) floating point, or a table's {"numeric": (N, F)}; categories and missing numbers are
     left alone. L is the objective's own loss, without the terms of other methods. Only dL/dx is computed. Rows stay
@@ -46,9 +48,13 @@ class PGD(_Moves):
         bounds: tuple[float, float] = (0.0, 1.0),
         scale: Sequence[float] = (),
         turn: str = "model",
+        warmup: float = 0.0,
     ) -> None:
         super().__init__(bounds, scale)
         self.radius, self.step, self.steps, self.norm, self.turn = radius, step, steps, norm, turn
+        if not 0 <= warmup < 1:
+            raise SondeError(f"PGD(warmup={warmup}) is no share of a stage", "choose 0 <= warmup < 1, e.g. 0.2")
+        self.warmup = warmup
         check_numbers(self, radius, step, steps, norm)
 
     def setup(self, run: Run) -> None:
@@ -58,7 +64,9 @@ class PGD(_Moves):
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2: the rows, each moved within its ball."""
         allowed = self.range(run, batch)
-        return attacked(self, run, batch, allowed, self.radius, self.step, self.steps, self.norm, self.turn)
+        share = min(1.0, run.fraction / self.warmup) if self.warmup else 1.0
+        radius, step = share * self.radius, share * self.step
+        return attacked(self, run, batch, allowed, radius, step, self.steps, self.norm, self.turn)
 
 
 def attacked(
