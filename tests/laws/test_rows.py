@@ -16,8 +16,23 @@ from torch import Tensor, nn
 
 from sonde import matrix
 from sonde.core import Batch, Budget, Loss, Method, Objective, Run, SondeError, fit
+from sonde.losses import Heat
 from sonde.names import catalogue
-from sonde.objectives import GAN, Classify, ClassifyTasks, Contrast, Debias, Multilabel, Regress, Triplet
+from sonde.objectives import (
+    GAN,
+    Classify,
+    ClassifyTasks,
+    Contrast,
+    Debias,
+    Multilabel,
+    MultiTask,
+    Pairs,
+    Physics,
+    Regress,
+    Transcribe,
+    Triplet,
+    UncertaintyWeighted,
+)
 from tests.laws.examples import on_trial
 from tests.support import mlp
 
@@ -31,6 +46,16 @@ def numbers(*shape: int, seed: int = 1) -> Tensor:
 
 CLASS, BIT = torch.arange(N) % C, torch.arange(N) % 2
 TRIPLET = {"positive": numbers(N, 4, seed=2), "negative": numbers(N, 4, seed=3)}
+
+
+def several() -> MultiTask:
+    return MultiTask(mlp(4, 8), {"kind": Classify(nn.Linear(8, C)), "size": Regress(nn.Linear(8, 1))})
+
+
+def spelling() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 24), nn.Unflatten(1, (6, 4)))
+
+
 # Each objective of the package, and rows for it: y and fields.
 OBJECTIVES: dict[type[Objective], tuple[Callable[[], Objective], Tensor | None, dict[str, Tensor]]] = {
     Classify: (lambda: Classify(mlp(4, 8, C)), CLASS, {"weight": torch.rand(N)}),
@@ -39,8 +64,17 @@ OBJECTIVES: dict[type[Objective], tuple[Callable[[], Objective], Tensor | None, 
     Debias: (lambda: Debias(Classify(mlp(4, 8, C))), CLASS, {"group": BIT}),
     GAN: (lambda: GAN(mlp(3, 8, 4), mlp(4, 8, 1), latent=3), None, {}),
     Multilabel: (lambda: Multilabel(mlp(4, 8, C)), (numbers(N, C) > 0).float(), {}),
+    MultiTask: (lambda: several(), None, {"kind": CLASS, "size": numbers(N, 1)}),
+    Pairs: (lambda: Pairs(mlp(4, 8, 2)), BIT.float(), {"other": numbers(N, 4, seed=2)}),
+    Physics: (lambda: Physics(mlp(4, 8, 1), Heat()), numbers(N, 1), {}),
     Regress: (lambda: Regress(mlp(4, 8, 2), targets=2), numbers(N, 2), {"weight": torch.rand(N)}),
+    Transcribe: (lambda: Transcribe(spelling()), torch.stack([1 + BIT, 2 - BIT], 1), {}),
     Triplet: (lambda: Triplet(mlp(4, 8, 2)), None, TRIPLET),
+    UncertaintyWeighted: (
+        lambda: UncertaintyWeighted(several(), ("kind.task", "size.task")),
+        None,
+        {"kind": CLASS, "size": numbers(N, 1)},
+    ),
 }
 
 
