@@ -104,21 +104,30 @@ class Muon(Rule):
             if group["scale"] == "match_rms_adamw":
                 factor = 0.2 * math.sqrt(max(rows, columns))
             # On a CPU as many at a time as its cache holds with all products; elsewhere all.
-            some = max(1, CACHED // (min(rows, columns) ** 2 * stacked)) if device.type == "cpu" else len(params)
+            some = len(all_places)
+            if device.type == "cpu":
+                some = min(some, max(1, CACHED // (min(rows, columns) ** 2 * stacked)))
+            ahead = torch.empty(some, stacked, rows, columns, dtype=dtype, device=device)
+            x = torch.empty_like(ahead, dtype=_precision(dtype, device))
             for start in range(0, len(all_places), some):
                 places = all_places[start : start + some]
-                x = torch.empty(len(places), stacked, rows, columns, dtype=_precision(dtype, device), device=device)
-                for row, i in zip(x, places, strict=True):
+                for room, row, i in zip(ahead, x, places, strict=False):
                     momenta[i].lerp_(grads[i], 1 - mu)
-                    ahead = grads[i].lerp(momenta[i], mu) if group["nesterov"] else momenta[i]
-                    matrices = ahead.reshape(stacked, rows, columns)
-                    length = matrices.flatten(1).norm(dim=1).clamp_min(1e-7)[:, None, None]
-                    torch.div(matrices, length, out=row)
-                found = orthogonal(x.flatten(0, 1), group["steps"]).unflatten(0, (len(places), stacked))
-                for i, o in zip(places, found, strict=True):
+                    room = room.view(params[i].shape)
+                    if group["nesterov"]:
+                        torch.lerp(grads[i], momenta[i], mu, out=room)
+                    else:
+                        room.copy_(momenta[i])
+                    matrices = room.view(stacked, rows, columns)
+                    length = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True).clamp_min_(1e-7)
+                    row.copy_(matrices.mul_(length.reciprocal_()))
+                found = orthogonal(x[: len(places)].flatten(0, 1), group["steps"])
+                # Rounded up first: an operation on two precisions takes twice as long.
+                moved = ahead[: len(places)].copy_(found.unflatten(0, (len(places), stacked)))
+                for i, o in zip(places, moved, strict=True):
                     if decay:
                         params[i].mul_(1 - lr * decay)
-                    params[i].add_(o.reshape(params[i].shape), alpha=-lr * factor)
+                    params[i].add_(o.view(params[i].shape), alpha=-lr * factor)
 
     def _adamw(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         means = self.kept(params, "exp_avg", torch.zeros_like)

@@ -63,7 +63,7 @@ class NoiseStream:
         idle = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if idle <= torch.get_num_threads() or (self._worker is not None and not self._worker.done()):
             return
-        self._worker = _pool().submit(self._make, -(-numbers // (2 * PAIRS)) + 1)
+        self._worker = _pool().submit(self._make, -(-(self._used + numbers) // (2 * PAIRS)))
 
     def _make(self, blocks: int) -> None:
         while len(self._blocks) < blocks:
