@@ -114,7 +114,7 @@ EXAMPLES: dict[type[Method], Make] = {
     L1: lambda folder: L1(0.01),
     L2: lambda folder: L2(0.01),
     LSUV: lambda folder: LSUV(rows=16),
-    Dropout: lambda folder: Dropout(0.3),
+    Dropout: lambda folder: Dropout(0.1),
     Initialise: lambda folder: Initialise("orthogonal", "tanh"),
     MaxNorm: lambda folder: MaxNorm(0.5),
     SpatialDropout: lambda folder: SpatialDropout(0.3),

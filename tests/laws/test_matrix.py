@@ -63,12 +63,15 @@ def own_loss(objective: Objective, trial: Trial, turn: str, params: dict[str, Te
 
 
 class At(Method):
-    """Does `what` when so many steps have settled."""
+    """Does `what` when so many steps have settled, and keeps the parameters that training began with."""
 
     def __init__(self, step: int, what: Callable[[Run], None]) -> None:
         self.step, self.what = step, what
+        self.start: dict[str, Tensor] = {}
 
     def on(self, run: Run, event: Event) -> None:
+        if isinstance(event, Started) and not self.start:  # what a method draws or scales before is where it begins
+            self.start = {k: p.detach().clone() for k, p in run.objective.named_parameters()}
         if isinstance(event, Settled) and not event.final and run.step == self.step:
             self.what(run)
 
@@ -80,9 +83,9 @@ def defects(kinds: Kinds, trial: Trial, folder: Path) -> list[str]:
     keep = At(STEPS + STEPS // 2, lambda run: kept.append(written(run.state_dict())))
     built = assemble(kinds, trial, on_trial, folder / "whole", keep)
     turns = list(built.objective.players())
-    start = {k: p.detach().clone() for turn in turns for k, p in built.params(turn).items()}
     for _ in range(2):
         fit(built, trial.source(), Budget(steps=STEPS))
+    start = {k: p for k, p in keep.start.items() if any(k in built.params(turn) for turn in turns)}
     found = []
     # Both with the buffers of the end: a regression's scale, say, is measured when the run starts.
     before, after = (own_loss(built.objective, trial, turns[0], p) for p in (start, {}))
