@@ -3,8 +3,9 @@
 Jordan, Jin, Boza, You, Cesista, Newhouse and Bernstein, Muon: an optimizer for hidden layers in neural networks, 2024.
 Differences from the authors' code:
 
-- The Newton-Schulz iteration runs on the Gram matrix X X^T and its result is applied to X, restarted after two of the
-  five steps: the same polynomial of X with fewer products of the long side, in memory that stays in a cache.
+- Of a matrix well longer than wide, the Newton-Schulz iteration runs on the Gram matrix X X^T and its result is applied
+  to X, restarted after two of the five steps: the same polynomial of X with fewer products of the long side, in memory
+  that stays in a cache.
 - In float16 in place of bfloat16 (float32 where a processor has no float16, float64 for float64 parameters). Squaring
   costs the Gram matrix half of the digits, and float16 has three bits more than bfloat16: the result is closer to the
   exact polynomial than theirs.
@@ -154,15 +155,31 @@ class Muon(Rule):
 def orthogonal(x: Tensor, steps: int = 5) -> Tensor:
     """Newton-Schulz: each matrix U S V^T of x (B, R, C) with its singular values brought near 1; norms <= 1.
 
+    x is overwritten.
+
     X <- a X + b (X X^T) X + c (X X^T)^2 X, `steps` times. With A = X X^T (or X^T X, the smaller) and
     P = a + b A + c A^2 the next A is P A P, and what X is multiplied by, Q <- P Q.
     """
     if steps < 1:
         raise ValueError(f"steps of Newton-Schulz are 1 or more; got {steps}")
     wide = x.shape[1] <= x.shape[2]
+    if max(x.shape[1:]) < 1.5 * min(x.shape[1:]):  # products of the long side cost no more than the others
+        return _plainly(x, wide, steps)
     for some in (RESTART, steps - RESTART) if steps > RESTART else (steps,):
         q = _factor(torch.bmm(x, x.mT) if wide else torch.bmm(x.mT, x), some)
         x = torch.bmm(q, x) if wide else torch.bmm(x, q)
+    return x
+
+
+def _plainly(x: Tensor, wide: bool, steps: int) -> Tensor:
+    """The iteration as it is written."""
+    a, b, c = COEFFICIENTS
+    spare = torch.empty_like(x)
+    for _ in range(steps):
+        gram = torch.bmm(x, x.mT) if wide else torch.bmm(x.mT, x)
+        p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        torch.baddbmm(x, *((p, x) if wide else (x, p)), beta=a, out=spare)
+        x, spare = spare, x
     return x
 
 
