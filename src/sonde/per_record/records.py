@@ -94,6 +94,13 @@ class PerRecord:
             w = weights[k] if isinstance(weights, Mapping) else weights
             use.add(w.to(out[k].dtype), out[k])
 
+    def give(self, name: str, weights: Tensor | Mapping[str, Tensor], out: Tensor) -> None:
+        """What `add` does for one parameter, whose use is then forgotten, with what it held."""
+        use = self.uses.pop(name, None)
+        if use is not None:
+            w = weights[name] if isinstance(weights, Mapping) else weights
+            use.add(w.to(out.dtype), out)
+
     def weighted(self, weights: Tensor | Mapping[str, Tensor]) -> Grads:
         """sum_r weights[r] gradient[r]. weights: (R,), or (R,) by parameter."""
         out = {k: torch.zeros_like(self.params[k], memory_format=torch.contiguous_format) for k in self.uses}

@@ -197,8 +197,8 @@ class DPSGD(Method):
             p.grad = None  # the last step's makes room for this one's
         records = self._checked(batch)
         lot = float(len(batch)) if batch.denominator is None else batch.denominator
-        # An empty draw is a query like any other.
-        total: Grads | None = None if len(batch) else self._noise(params, lot)
+        std = None if len(batch) else self._query(lot)  # an empty draw is a query like any other
+        total: Grads = {} if std is None else {k: self.noise.like(p, std) for k, p in params.items()}
         losses: list[Loss] = []
         lengths: list[Tensor] = []
         for part, ids in self._parts(batch, records):
@@ -209,11 +209,16 @@ class DPSGD(Method):
             lengths.append(per.norms.detach())
             if run.checks and not torch.isfinite(lengths[-1].sum()):
                 raise _nonfinite(run.step, per, part)
-            total = self._noise(params, lot) if total is None else total
-            per.add(self._shares(self.clipping.factors(per), lot), total)
+            std = self._query(lot) if std is None else std
+            weights = self._shares(self.clipping.factors(per), lot)
+            for k, p in params.items():
+                if k not in total:  # one parameter after the other: what a layer holds is freed before the next's noise
+                    total[k] = self.noise.like(p, std)
+                per.give(k, weights, total[k])
+        if std:
+            self.noise.ahead(sum(p.numel() for p in params.values()))
         if lengths and self.clipping.learns:
             self.clipping.learn(torch.cat(lengths), lot, self.noise)
-        total = {} if total is None else total  # nothing that was minimised read a record
         penalty = losses[0].total("penalty") if losses else None
         if penalty is not None and penalty.requires_grad:
             for k, g in run.differentiate(penalty, params).items():
@@ -299,8 +304,8 @@ class DPSGD(Method):
     def _shares(factors: Tensor | dict[str, Tensor], lot: float) -> Tensor | dict[str, Tensor]:
         return {k: f / lot for k, f in factors.items()} if isinstance(factors, dict) else factors / lot
 
-    def _noise(self, params: Params, lot: float) -> Grads:
-        """The noise of a mean over `lot` records, to which their gradients are added; written down as spent."""
+    def _query(self, lot: float) -> float:
+        """The deviation of the noise of a mean over `lot` records, which is written down as spent."""
         multiplier = self.noise_multiplier
         if multiplier is None:
             raise Refused("DPSGD plans its noise when a stage starts, and none has", "use fit(run, source, budget)")
@@ -310,11 +315,7 @@ class DPSGD(Method):
             self.history.append([multiplier, self.rate, 1])
         z = self.clipping.noise(multiplier)
         # Processes' noises add up: each adds its share of the variance. (No noise goes with no bound.)
-        std = z * self.clipping.bound / math.sqrt(rank_and_world()[1]) if z else 0.0
-        noise = {k: self.noise.like(p, std / lot) for k, p in params.items()}
-        if std:
-            self.noise.ahead(sum(p.numel() for p in params.values()))
-        return noise
+        return z * self.clipping.bound / math.sqrt(rank_and_world()[1]) / lot if z else 0.0
 
     # ------------------------------------------------------------ what it cost
     @property
