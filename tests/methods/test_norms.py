@@ -158,6 +158,18 @@ def test_it_comes_to_torchs_own() -> None:
     torch.testing.assert_close(*pair, rtol=1e-8, atol=1e-8)
 
 
+def test_a_weight_of_zeros_stays_one_and_may_come_back() -> None:
+    layer = spectrally_normalised(nn.Linear(6, 4))
+    inner = layer.parametrizations.weight
+    kept = inner.original.detach().clone()
+    with torch.no_grad():
+        inner.original.zero_()
+    assert layer.weight.eq(0).all()
+    with torch.no_grad():
+        inner.original.copy_(kept)
+    assert norms(nn.Sequential(layer.eval())) == pytest.approx([1.0], abs=1e-3)
+
+
 def test_a_game_may_have_it_in_one_player() -> None:
     game = GAN()
     run = fit(Run(game, [SpectralNorm("discriminator"), adam(0.01)]), gan_rows(), Budget(steps=5))

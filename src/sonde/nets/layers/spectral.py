@@ -57,17 +57,17 @@ class Spectral(nn.Module):
             if self.training:
                 self.u.copy_(u)
                 self.v.copy_(v)
-            return weight / torch.vdot(u, matrix @ v)
+            return weight / torch.vdot(u, matrix @ v).clamp_min(SMALLEST)
 
 
 @torch.no_grad()
 def followed(matrix: Tensor, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """The first singular vectors u (O,) and v (I,), after steps of power iteration from u."""
-    v = u
+    v = start = u
     for _ in range(steps):
         v = normalize(u @ matrix, dim=0)
         u = normalize(matrix @ v, dim=0)
-    return u, v
+    return torch.where(u.any(), u, start), v  # a weight of zeros (all pruned) has no direction; the next one may
 
 
 def spectrally_normalised(module: M, part: str = "") -> M:
