@@ -21,9 +21,8 @@ from sonde.core import SondeError
 
 M = TypeVar("M", bound=nn.Module)
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-LONG = (
-    30  # steps of power iteration at first, from a start that is fixed (no random number is drawn), and out of training
-)
+SMALLEST = 1e-12  # of what is divided by, as in torch: a weight of zeros stays one
+LONG = 30  # steps of power iteration out of training, and at first: from a fixed start, so that nothing is drawn
 
 
 class Spectral(nn.Module):
