@@ -3,7 +3,7 @@
 Wong and Kolter, Provable defenses against adversarial examples via the convex outer adversarial polytope, 2018, sec. 4;
 also used by Wong, Rice and Kolter, Fast is better than free: revisiting adversarial training, 2020.
 
-Entry: CNN; convolution.
+Entry: convolution.
 """
 
 from __future__ import annotations

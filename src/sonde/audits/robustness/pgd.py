@@ -2,7 +2,7 @@
 
 Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to adversarial attacks, 2018, sec. 2.
 
-Entry: adversarial examples; robustness.
+Entry: adversarial examples.
 """
 
 # N rows, C classes
