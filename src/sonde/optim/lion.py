@@ -14,6 +14,9 @@ from torch import Tensor
 
 from .rule import Rule, lerp_into, pieces
 
+SGD_STEP = torch._fused_sgd_  # w <- w - lr (c + decay w)
+PLAIN: dict[str, Any] = {"dampening": 0.0, "nesterov": False, "maximize": False, "is_first_step": False}
+
 
 class Lion(Rule):
     """Sign descent along an interpolated momentum.
@@ -40,7 +43,10 @@ class Lion(Rule):
         for w, g, m, c in pieces(params, grads, momenta):
             lerp_into(c, m, g, 1 - beta1)
             torch._foreach_sign_(c)
-            if decay:
-                torch._foreach_mul_(w, 1 - lr * decay)
-            torch._foreach_add_(w, c, alpha=-lr)
             torch._foreach_lerp_(m, g, 1 - beta2)
+            if all(t.dim() == 1 and t.is_contiguous() for t in w):  # as pieces on a CPU are: both operations in one
+                SGD_STEP(w, c, [], lr=lr, weight_decay=decay, momentum=0.0, **PLAIN)
+            else:
+                if decay:
+                    torch._foreach_mul_(w, 1 - lr * decay)
+                torch._foreach_add_(w, c, alpha=-lr)

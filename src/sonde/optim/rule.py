@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PIECE = 1 << 15  # numbers: of five float32 tensors 640 KiB, which a current core's own cache holds
+PIECE = 1 << 16  # numbers: of four float32 tensors 1 MiB, which a current core's own cache holds
 
 
 class Rule(torch.optim.Optimizer):
