@@ -97,7 +97,7 @@ class Run:
         return self._params[turn]
 
     def renew(self) -> None:
-        """Parameters were added or replaced after the run was built: set the update rule up again for those there are."""
+        """Parameters were added or replaced after the run was built: set the update rule up again."""
         self._params.clear()
         self.updater.setup(self)
 

@@ -31,9 +31,7 @@ def robust_mnist_fast() -> Recipe:
     return _robust("robust-mnist-fast", Build(methods.FGSM, radius=RADIUS), (16, 32), hidden=100, epochs=10, lr=5e-3)
 
 
-def _robust(
-    name: str, attack: Build[Any], widths: tuple[int, ...], *, hidden: int, epochs: float, lr: float
-) -> Recipe:
+def _robust(name: str, attack: Build[Any], widths: tuple[int, ...], *, hidden: int, epochs: float, lr: float) -> Recipe:
     return Recipe(
         name=name,
         seed=0,

@@ -33,7 +33,8 @@ class EWC(Method):
     costs the same after ten stages as after one. It reads records outside the step: private training refuses it.
 
     Gradient descent overshoots where learning rate times lambda F is above 2: what should be held best is then thrown
-    about. With `cap` at about (1 - momentum) / learning rate, lambda may be large: what is held so tightly hardly moves.
+    about. With `cap` at about (1 - momentum) / learning rate, lambda may be large: what is held so tightly hardly
+    moves.
     """
 
     def __init__(

@@ -56,6 +56,12 @@ class LBFGS(Descend):
             raise Refused("LBFGS chooses its steps by losses, which DPSGD's noise does not cover", "use sgd or adamw")
         if run.shared:
             raise Refused("LBFGS chooses its steps by the loss, of which each process sees a part", "use one process")
+        if len(players := tuple(run.objective.players())) > 1:
+            raise Refused(
+                f"LBFGS models the curvature of a loss that stays, and in a game of {' and '.join(players)} each moves "
+                "the other's",
+                "use sgd or adamw",
+            )
         for name in projecting(run):
             raise Refused(
                 f"LBFGS models the loss along its own steps, and {name} moves the parameters after each",
