@@ -3,7 +3,8 @@
 Source: Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to adversarial attacks, 2018,
 and their public challenge: 98.4 % clean, 88.79 % under the strongest attack that was submitted. Wong, Rice and Kolter,
 Fast is better than free: revisiting adversarial training, 2020, table 1: 98.5 % clean, 88.77 % under PGD-50-10.
-Measured: TODO
+Measured, seed 0, two cores of a Xeon: `robust_mnist` 99.22 % clean (95 % interval 99.03 to 99.37) after 18 min 34 s of
+training, beside other programs; `robust_mnist_fast` 98.35 % (98.08 to 98.58) after 49 s.
 
 Entry: adversarial training.
 """
