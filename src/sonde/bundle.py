@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sonde.data import Dataset
+    from sonde.fairness import Decisions, GroupThresholds
 
 FORMAT = 1
 MAKERS = ("sonde.nets.", "sonde.objectives.", "sonde.losses.")
@@ -33,6 +34,7 @@ LARGEST = 1_000_000  # a number in the description of a net, unless more values 
 RESTORE = "restore it from a copy, or use the folder that was saved"
 REFUSED = "do not use it; if the net is yours, pass its class: own=[...]"
 WEIGHTS, SPEC = "weights.safetensors", "bundle.json"
+ENTRIES = {"format", "task", "objective", "schema", "privacy", "thresholds"}
 
 
 class _Oversized(Exception):
@@ -47,6 +49,8 @@ class Bundle:
     build: what constructs it. task: classification, multilabel or regression.
     schema: from raw input (paths, frames, arrays) to what the net reads, and the names of the outputs.
     privacy: what private training promises of it (see `sonde.promises.numbers`), as plain data; None without.
+    thresholds: of a model that decides by group (`sonde.fair_decisions.with_thresholds`); None without. group: the
+        sensitive column they go by. favourable: the code of the class that decision 1 stands for.
     """
 
     objective: Objective
@@ -54,6 +58,9 @@ class Bundle:
     task: str
     schema: Any
     privacy: Mapping[str, Any] | None = None
+    thresholds: GroupThresholds | None = None
+    group: str = ""
+    favourable: int = 1
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -74,6 +81,8 @@ class Bundle:
         """The answer for each row of raw input: class names (N,), 0/1 labels (N, L), or values (N,) or (N, T)."""
         import numpy as np
 
+        if self.thresholds is not None:
+            raise SondeError(f"this model decides by {self.group!r}", "use decide; predict_proba has its scores")
         out = self.raw(self.schema.encode(inputs)).numpy()
         if self.task == "classification":
             return np.asarray(self.classes, dtype=object)[out.argmax(1)]
@@ -87,19 +96,58 @@ class Bundle:
             raise SondeError("a regression has no probabilities", "use predict")
         return self.raw(self.schema.encode(inputs)).numpy()
 
+    def decide(self, inputs: Any, groups: Any = None, seed: int | None = None) -> Decisions:
+        """Decisions by the thresholds of each row's group; where they draw lots, the decisions say so.
+
+        groups: (N,) the value of the sensitive column for each row; without it, that column of the input is read. A
+            group that was too small or never seen gets the rule of the rest, and the decisions say so.
+        seed: of the lots; drawn from the system where not given, and kept with the decisions.
+        """
+        from sonde.fairness import decided
+
+        if self.thresholds is None:
+            raise SondeError(
+                "this model has no thresholds for groups", "use predict, or sonde.fair_decisions.with_thresholds"
+            )
+        scores = self.raw(self.schema.encode(inputs))[:, self.favourable].numpy()
+        codes = self._codes(inputs, groups)
+        if len(codes) != len(scores):
+            raise SondeError(f"{len(scores)} rows have {len(codes)} groups", "give one group a row, in their order")
+        return decided(self.thresholds, scores, codes, self.answers, seed)
+
+    @property
+    def answers(self) -> tuple[str, str]:
+        """The names of decision 0 and of decision 1."""
+        return self.classes[1 - self.favourable], self.classes[self.favourable]
+
+    def _codes(self, inputs: Any, groups: Any) -> np.ndarray:
+        """The group of each row, (N,); -1 for one that was never seen."""
+        import numpy as np
+
+        from sonde.data.frames import read_frame
+
+        if groups is None and self.schema.kind != "table":
+            raise SondeError("pictures do not say which group they are of", f"give groups=, the {self.group} of each")
+        rows = inputs if groups is None else [{self.group: g} for g in np.asarray(groups).ravel().tolist()]
+        field = next(f for f in self.schema.fields if f.column == self.group)
+        return field.encode(read_frame(rows, missing=getattr(self.schema, "missing", ())).data)[0]
+
     # ------------------------------------------------------------ on disk
     def save(self, folder: Path) -> None:
         """Write the bundle as a folder of safetensors and JSON with a manifest."""
         from safetensors.torch import save
 
         weights = {k: v.detach().cpu().clone().contiguous() for k, v in self.objective.state_dict().items()}
-        spec = {
+        spec: dict[str, Any] = {
             "format": FORMAT,
             "task": self.task,
             "objective": self.build.to_data(),
             "schema": self.schema.to_data(),
             **({} if self.privacy is None else {"privacy": dict(self.privacy)}),
         }
+        if self.thresholds is not None:
+            rules = self.thresholds.to_data()
+            spec["thresholds"] = {"group": self.group, "favourable": self.favourable, "rules": rules}
         content = json.dumps(spec, indent=1, ensure_ascii=False).encode()
         replace_folder(Path(folder), {WEIGHTS: save(weights), SPEC: content})
 
@@ -132,6 +180,8 @@ class Bundle:
             raise Corrupt(f"{folder.name} is not a whole bundle", RESTORE) from None
         if newer:
             raise SondeError(f"{folder.name} was written by a newer version of sonde", "upgrade sonde to read it")
+        if unknown := sorted(spec.keys() - ENTRIES):
+            raise Corrupt(f"{folder.name} has an entry {unknown[0]!r}, which no bundle has", RESTORE)
         privacy = spec.get("privacy")
         if not isinstance(privacy, dict | None):
             raise Corrupt(f"{folder.name} is not a whole bundle", RESTORE)
@@ -141,11 +191,12 @@ class Bundle:
             raise Corrupt(f"{folder.name}: {error.cause}", error.remedy) from None
         if task != schema.task:
             raise Corrupt(f"{folder.name} says two things of its task", "use the folder that was saved")
+        by_group = _by_group(spec["thresholds"], schema, folder) if "thresholds" in spec else ()
         most = max(LARGEST, sum(v.numel() for v in weights.values()))
         build = _read(objective_data, own, most, folder)
         objective = _constructed(build, weights, folder)
         objective.load_state_dict(weights, assign=True)
-        return Bundle(objective.requires_grad_(False).eval(), build, task, schema, privacy)
+        return Bundle(objective.requires_grad_(False).eval(), build, task, schema, privacy, *by_group)
 
     @staticmethod
     def of(
@@ -153,6 +204,24 @@ class Bundle:
     ) -> Bundle:
         """The bundle of a trained objective."""
         return Bundle(objective, build, data.task, data.schema, privacy)
+
+
+def _by_group(data: Any, schema: Any, folder: Path) -> tuple[GroupThresholds, str, int]:
+    """The thresholds, the column they go by and the favourable class, as far as they fit the schema."""
+    from sonde.fairness import GroupThresholds
+
+    try:
+        if data.keys() != {"group", "favourable", "rules"} or data["rules"].keys() != {"constraint", "rules", "pooled"}:
+            raise ValueError("entries")
+        thresholds, group, favourable = GroupThresholds.from_data(data["rules"]), data["group"], data["favourable"]
+        two = schema.task == "classification" and len(schema.classes) == 2
+        if not two or type(favourable) is not int or favourable not in (0, 1):
+            raise ValueError("classes")
+        if len(thresholds.rules) > len(schema.groups[group]):
+            raise ValueError("groups")
+    except (SondeError, AttributeError, KeyError, TypeError, ValueError):
+        raise Corrupt(f"the thresholds in {folder.name} are damaged, or of another model", RESTORE) from None
+    return thresholds, group, favourable
 
 
 def _read(data: Any, own: Collection[Callable[..., Any]], most: int, folder: Path) -> Build[Objective]:

@@ -24,7 +24,7 @@ INTERFACES = {"cli", "web"}
 LEARNING = {"core", "nets", "optim", "losses", "data", "per_record", "privacy"}
 ALLOWED = {
     "core": {"core"},
-    "bundle": {"core", "data", "bundle"},  # so low that a method may read a trained model: a teacher
+    "bundle": {"core", "data", "fairness", "bundle"},  # so low that a method may read a trained model: a teacher
     "nets": {"core", "nets"},
     "optim": {"core", "optim"},
     "losses": {"core", "losses"},

@@ -29,6 +29,10 @@ def predict(run: str, inputs: str, out: Path | None, output_dir: Path, json: boo
         raise SondeError(f"there is nothing at {inputs}", "give a file or folder like the one it was trained on")
     raw, names = bundle.schema.encode_named(path)
     columns, rows = answers(bundle, names, bundle.raw(raw))
+    if bundle.thresholds is not None:
+        decisions = bundle.decide(path)
+        rows = [[row[0], answer, *row[2:]] for row, answer in zip(rows, decisions.answers, strict=True)]
+        say(f"· by thresholds for each {bundle.group}: {decisions}")
     if json:
         emit_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
@@ -97,6 +101,11 @@ def evaluate(run: str, data: str | None, split: str, on_bad: str, output_dir: Pa
         dataset, split = open_like(bundle.schema, Path(data).expanduser(), on_bad=on_bad), "test"
         for note in dataset.notes:
             say(f"· {note}")
+    if bundle.thresholds is not None:
+        raise SondeError(
+            f"{folder.name} decides by {bundle.group!r}, and evaluate measures answers without groups",
+            "measure its decisions in Python: sonde.fair_decisions.measured",
+        )
     guess, truth = predictions(bundle, dataset, split)
     found = measure(bundle, guess, truth, split)
     if json:

@@ -1,5 +1,6 @@
 """What groups are given: the rates of decisions by group, with intervals, and decisions that make rates equal."""
 
+from .decisions import Decisions, decided
 from .measures import (
     average_odds_difference,
     confusion,
@@ -11,9 +12,11 @@ from .measures import (
 from .thresholds import GroupThresholds
 
 __all__ = [
+    "Decisions",
     "GroupThresholds",
     "average_odds_difference",
     "confusion",
+    "decided",
     "demographic_parity_difference",
     "equal_opportunity_difference",
     "equalised_odds_difference",
