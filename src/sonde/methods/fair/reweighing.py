@@ -109,7 +109,7 @@ def weights(counts: Tensor, rows: Tensor, minimum: int = 1) -> tuple[Tensor, lis
     1 where there is nothing to weigh.
 
     >>> table, _ = weights(torch.tensor([[30.0, 10.0], [30.0, 30.0]]), torch.tensor([40.0, 60.0]))
-    >>> table.double().round(decimals=2).tolist()  # of 100 rows 40 are of group 0, 40 of class 1: 16 expected there, 10 found
+    >>> table.double().round(decimals=2).tolist()  # 40 rows of group 0, 40 of class 1: 16 expected there, 10 found
     [[0.8, 1.6], [1.2, 0.8]]
     """
     few = (rows < minimum) & (rows > 0)
