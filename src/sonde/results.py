@@ -15,7 +15,7 @@ from sonde.bundle import Bundle
 from sonde.core import Build, Measure, Recipe, Run, rank_and_world
 from sonde.core.engine import sharing
 from sonde.describe import data_facts, histogram, mistakes
-from sonde.methods import EarlyStopping
+from sonde.methods import FGSM, PGD, TRADES, EarlyStopping, GaussianNoise
 from sonde.names import snake, summary_of
 from sonde.promises import numbers, privacy_of
 from sonde.report import words
@@ -155,7 +155,7 @@ def gather(
         methods=tuple(_applied(m) for m in recipe.methods),
         curves=_curves(folder),
         intervals=INTERVALS,
-        not_measured=tuple(u for u in NOT_MEASURED if u.name != "Privacy" or outcome["privacy"] is None),
+        not_measured=_not_measured(recipe, outcome["privacy"] is not None),
         **outcome,
         **extra,
     )
@@ -178,6 +178,22 @@ def verdict(data: Dataset, measures: Sequence[Measure]) -> str:
 
 
 # ---------------------------------------------------------------- parts of the facts
+def _not_measured(recipe: Recipe, private: bool) -> tuple[Unmeasured, ...]:
+    """What the page does not tell; of a net trained on moved rows, how far they were, which is no measurement."""
+    kept = [u for u in NOT_MEASURED if u.name != "Privacy" or not private]
+    moved = [_strength(b) for b in recipe.methods if b.make in (FGSM, PGD, TRADES, GaussianNoise)]
+    if moved:
+        said = f"it was trained against {' and '.join(moved)}, and what it withstands was not measured"
+        kept = [replace(u, text=f"{u.text}: {said}") if u.name == "Robustness" else u for u in kept]
+    return tuple(kept)
+
+
+def _strength(build: Build[Any]) -> str:
+    """`pgd(radius=0.3, norm=linf)`: how far a method moves rows, whatever else it is given."""
+    settings = {**_defaults(build), **build.arguments}
+    return describe_build(Build(build.make, **{k: settings[k] for k in ("radius", "norm", "sigma") if k in settings}))
+
+
 def _outcome(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Any]:
     budget = recipe.stages[-1].budget
     stopped = run.stop is not None
