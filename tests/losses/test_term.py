@@ -106,7 +106,11 @@ def trained(objective: Objective, source: Rows, *methods: Method, steps: int = 2
     return fit(Run(objective, [*methods, adam(0.03)]), source, Budget(steps=steps))
 
 
-@pytest.mark.parametrize("loss", [Focal(), Hinge(), CrossEntropy(weights=(1.0, 2.0, 1.0)), brier, spread], ids=str)
+@pytest.mark.parametrize(
+    "loss",
+    [Focal(), Hinge(), CrossEntropy(weights=(1.0, 2.0, 1.0)), brier, spread],
+    ids=["focal", "hinge", "weighted", "brier", "spread"],
+)
 def test_a_classifier_learns_by_the_loss_it_is_given(loss: Any) -> None:
     x, y = blobs()
     net = mlp(4, 16, 3)
