@@ -111,8 +111,12 @@ def test_rows_of_an_embedding_move_as_the_dense_gradient_moves_them(rule: str) -
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_game_is_played_by_every_rule(rule: str) -> None:
+def test_a_game_is_played_by_every_rule_but_lbfgs(rule: str) -> None:
     game = GAN()
+    if rule == "lbfgs":
+        with pytest.raises(Refused, match="in a game of discriminator and generator"):
+            Run(game, [RULES[rule]()])
+        return
     before = weights(game)
     fit(Run(game, [RULES[rule]()]), gan_rows(), Budget(steps=4))
     assert weights(game).isfinite().all() and not torch.equal(before, weights(game))
