@@ -13,13 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sonde.core import Batch, Budget, Engine, Loss, Method, Notice, Refused, Run, Settled, Term, fit
+from sonde.data import Loader
 from sonde.data.rows import Rows
 from sonde.methods import AGEM, DPSGD, EMA, EWC, PGD, SAM, Backprop, DarkReplay, Descend, FitInputs, MixUp, Replay, sgd
 from sonde.objectives import Classify
 from sonde.privacy import noise_for, spent
 from tests.support import GAN, L2, Call, Joint, blobs, gan_rows, mlp, weights
-
-LR = 0.5
 
 
 def private(**settings: object) -> DPSGD:
@@ -33,7 +32,7 @@ def run_of(*methods: Method, net: nn.Module | None = None, engine: Engine | None
     torch.manual_seed(0)
     for p in objective.parameters():
         nn.init.normal_(p, std=0.7)
-    return Run(objective, [*methods, Descend(partial(torch.optim.SGD, lr=LR))], engine)
+    return Run(objective, [*methods, Descend(partial(torch.optim.SGD, lr=0.5))], engine)
 
 
 def batch_of(n: int = 12) -> Batch:
@@ -127,6 +126,9 @@ def test_an_empty_draw_is_noise_and_is_counted() -> None:
     grads = run.gradient("model", replace(batch_of()[:0], denominator=8.0))
     assert all(g.any() for g in grads.values()) and grads.keys() == run.params("model").keys()
     assert method.queries == 1
+    adaptive = private(noise_multiplier=1.0, clipping="adaptive")
+    run_of(adaptive).gradient("model", replace(batch_of()[:0], denominator=8.0))
+    assert adaptive.clipping.bound != 0.3  # moved, as by any other draw
 
 
 def test_rows_of_one_record_are_clipped_together() -> None:
@@ -267,8 +269,6 @@ def test_what_the_noise_does_not_cover_is_refused(methods: list[Method], reason:
 
 
 def test_a_source_without_records_is_refused() -> None:
-    from sonde.data import Loader
-
     loader = Loader([(torch.zeros(4, 4), torch.zeros(4, dtype=torch.int64))])
     with pytest.raises(Refused):
         fit(run_of(private()), loader, Budget(steps=1))

@@ -217,8 +217,8 @@ class DPSGD(Method):
                 per.give(k, weights, total[k])
         if std:
             self.noise.ahead(sum(p.numel() for p in params.values()))
-        if lengths and self.clipping.learns:
-            self.clipping.learn(torch.cat(lengths), lot, self.noise)
+        if std is not None and self.clipping.learns:  # of an empty draw too: that nobody was counted is to be hidden
+            self.clipping.learn(torch.cat(lengths) if lengths else torch.zeros(0), lot, self.noise)
         penalty = losses[0].total("penalty") if losses else None
         if penalty is not None and penalty.requires_grad:
             for k, g in run.differentiate(penalty, params).items():

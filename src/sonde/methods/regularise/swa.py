@@ -14,15 +14,14 @@ Entry: weight averaging.
 from __future__ import annotations
 
 import warnings
-from itertools import islice
 from typing import Any
 
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from sonde.core import Event, Finished, Method, Params, Refused, Run, SondeError, Source, Started, Stepped
 from sonde.core.engine import placed_like
 
+from ..optimise.statistics import keeps_statistics, renew_statistics
 from .ema import EMA
 
 
@@ -65,14 +64,14 @@ class SWA(Method):
         elif isinstance(event, Finished):
             if not self.count:
                 warnings.warn("SWA averaged nothing: the stage ended before the first capture", stacklevel=2)
-            elif any(_statistics(m) for m in run.objective.modules()):
+            elif keeps_statistics(run.objective):
                 self._renew_statistics(run, event.source)
 
     def _begin(self, run: Run, source: Source) -> None:
         if source.steps_per_epoch is None:
             if not self.every_steps:
                 raise SondeError("SWA averages once an epoch, and this source has none", "give SWA(every_steps=...)")
-            if any(_statistics(m) for m in run.objective.modules()):
+            if keeps_statistics(run.objective):
                 what = "SWA computes BatchNorm's statistics anew by a pass over the source, which has no passes"
                 raise SondeError(what, "use a net without BatchNorm")
         if run.done == 0:
@@ -97,20 +96,8 @@ class SWA(Method):
         """Put the statistics of the training rows under the averaged weights into the mean."""
         with run.evaluating() as objective:
             run.load_weights(self.mean)
-            layers: list[Any] = [m for m in objective.modules() if _statistics(m)]
-            momenta = [m.momentum for m in layers]
-            for m in layers:
-                m.reset_running_stats()
-                m.momentum = None  # torch's word for a cumulative average
-                m.train()
-            try:
-                for batch in islice(run.read(source, self), source.steps_per_epoch):
-                    for turn in objective.players():
-                        objective(turn, batch)
-                self.mean = {k: v.detach().clone() for k, v in objective.state_dict().items()}
-            finally:
-                for m, momentum in zip(layers, momenta, strict=True):
-                    m.momentum = momentum
+            renew_statistics(run, source, self)
+            self.mean = {k: v.detach().clone() for k, v in objective.state_dict().items()}
 
     def weights(self, run: Run, weights: Params) -> Params:
         """See `Method.weights`."""
@@ -123,8 +110,3 @@ class SWA(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self.count, self.mean = state["count"], {k: v.clone() for k, v in state["mean"].items()}
-
-
-def _statistics(module: nn.Module) -> bool:
-    """Whether it is a BatchNorm that keeps running statistics."""
-    return isinstance(module, _BatchNorm) and module.track_running_stats
