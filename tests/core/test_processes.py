@@ -38,7 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text=True,
         timeout=240,
     )
-    assert ended.returncode == 0, ended.stderr[-4000:]
+    reached = sorted(folder.glob("*.json"), key=lambda p: p.stat().st_mtime)
+    assert ended.returncode == 0, f"after {reached[-1].name if reached else 'nothing'}: {ended.stderr[-4000:]}"
     return folder
 
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from sonde.cli.process import sleep_while_waiting
+from sonde.cli.process import end_group, sleep_while_waiting
 from sonde.core.errors import SondeError
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _say_warning
             code = _answer(given, debug)
         sys.stdout.flush()  # here, where a reader that went away is nobody's error
+        end_group(code)
         return code
     except BrokenPipeError:  # the reader of a pipe has what it wanted: nothing is left to say, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -37,3 +37,18 @@ def keep_freed_memory() -> bool:
 def sleep_while_waiting() -> None:
     """Let OpenMP's threads sleep at barriers, unless the user has chosen. Call it before torch is loaded."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def end_group(code: int) -> None:
+    """End one of several processes with `code`, at once; a process on its own goes on.
+
+    A thread of gloo's that frees its last tensor while the interpreter is being taken down aborts the process, and
+    torchrun would call a finished run failed.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return
+    distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
