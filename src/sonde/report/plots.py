@@ -20,7 +20,7 @@ COLOURS = ("#0b5cad", "#c2410c", "#2f855a", "#7c3aed", "#b7791f", "#0e7490", "#5
 """The colours of series, in their order: each has a contrast of at least 3 to 1 against the white card."""
 
 TEXT, SMALL = 10.5, 9.5  # points, at a width of 7 inches: what a page of 46 rem shows as about its own text size
-FAMILY = ("DejaVu Sans",)  # what matplotlib brings along, so that texts are as wide as they were laid out
+FAMILY = "sans-serif"  # in an SVG this names what matplotlib brings along, and a reader's own where that is missing
 
 
 def canvas(width: float = 7, height: float = 4, rows: int = 1, columns: int = 1) -> tuple[Drawing, Any]:
@@ -49,16 +49,16 @@ def style(axes: Axes) -> None:
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(MUTED)
         spine.set_linewidth(0.8)
-    axes.tick_params(
-        which="both", colors=MUTED, labelcolor=MUTED, labelsize=SMALL, labelfontfamily=FAMILY[0], width=0.8
-    )
+    axes.tick_params(which="both", colors=MUTED, labelcolor=MUTED, labelsize=SMALL, labelfontfamily=FAMILY, width=0.8)
     axes.tick_params(which="minor", length=2)
     for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
         text.set_color(INK)
         text.set_fontsize(TEXT)
-        text.set_fontfamily(list(FAMILY))
+        text.set_fontfamily(FAMILY)
 
 
-def legend(axes: Axes, where: str = "best", columns: int = 1) -> None:
+def legend(axes: Axes, where: Any = "best", columns: int = 1) -> None:
     """The labels of what was drawn, without a frame. where: matplotlib's `loc`."""
-    axes.legend(loc=where, ncols=columns, frameon=False, labelcolor=INK, prop={"family": list(FAMILY), "size": SMALL})
+    drawn = axes.legend(loc=where, ncols=columns, frameon=False, labelcolor=INK, fontsize=SMALL)
+    for text in drawn.get_texts():
+        text.set_fontfamily(FAMILY)
