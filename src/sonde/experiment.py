@@ -14,18 +14,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sonde.core.finding import Figure, Table
 from sonde.core.measure import Measure
 from sonde.core.recipe import Recipe
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
-
     from sonde.training import Trained
 
 CHAPTERS = (
@@ -71,35 +69,6 @@ class Check:
         return low and high
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A drawing of something measured. name: a file name without its ending. caption: what there is to see."""
-
-    name: str
-    caption: str
-    svg: str
-
-    @staticmethod
-    def of(name: str, caption: str, drawing: Drawing) -> Figure:
-        """A matplotlib figure as SVG: the same figure gives the same bytes."""
-        import matplotlib
-
-        buffer = io.StringIO()
-        with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-            drawing.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-        return Figure(name, caption, buffer.getvalue())
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Numbers side by side. rows: a cell is a text, a number or None (nothing to say)."""
-
-    name: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str | float | int | None, ...], ...]
-
-
 Finding: TypeAlias = Check | Measure | Figure | Table
 """What an experiment yields, one after the other; what is found is kept though a later part fails."""
 
@@ -142,13 +111,15 @@ class Experiment:
 
 
 def experiment(
-    *, chapter: str, claim: str, source: str, seconds: float, data: tuple[str, ...] = ()
+    *, chapter: str, claim: str, source: str, seconds: float, data: tuple[str, ...] = (), name: str = ""
 ) -> Callable[[Callable[[Lab], Iterator[Finding]]], Experiment]:
-    """Make an experiment, named like the function, of a function that yields findings."""
+    """Make an experiment of a function that yields findings.
+
+    name: the function's, unless given: that of the recipe whose claim is checked, which is another object of its file.
+    """
 
     def made(run: Callable[[Lab], Iterator[Finding]]) -> Experiment:
-        return Experiment(
-            name=run.__name__, chapter=chapter, claim=claim, source=source, seconds=seconds, run=run, data=data
-        )
+        called = name or run.__name__
+        return Experiment(name=called, chapter=chapter, claim=claim, source=source, seconds=seconds, run=run, data=data)
 
     return made

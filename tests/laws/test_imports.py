@@ -34,8 +34,9 @@ ALLOWED = {
     "data": {"core", "data"},
     "objectives": LEARNING | {"objectives"},
     "methods": LEARNING | {"methods", "bundle"},
-    "audits": LEARNING | {"audits", "fairness"},
-    "report": {"core", "data", "report"},
+    "audits": LEARNING | {"audits", "fairness", "drawing"},
+    "drawing": {"drawing"},
+    "report": {"core", "data", "report", "drawing"},
 }
 
 UI = {"typer", "rich", "click", "fastapi", "uvicorn", "starlette"}

@@ -6,11 +6,13 @@ Names load what they need when they are asked for, so that a command line that o
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .audit import Audit, Audited, Clock, Subject, fingerprint, run_audits, unchanged
     from .backprop import Backprop, NonFinite
     from .batch import Batch, map_tree
     from .build import Build
     from .engine import Engine, pick_device, rank_and_world, seed_everything
     from .errors import Notice, Refused, SondeError
+    from .finding import Figure, Shown, Table
     from .loop import Budget, fit
     from .loss import Loss, Term
     from .measure import Measure
@@ -38,6 +40,15 @@ if TYPE_CHECKING:
     from .state import Corrupt, digest, read_state, write_state
 
 _HOMES = {
+    ".audit": (
+        "Audit",
+        "Audited",
+        "Clock",
+        "Subject",
+        "fingerprint",
+        "run_audits",
+        "unchanged",
+    ),
     ".backprop": (
         "Backprop",
         "NonFinite",
@@ -57,6 +68,11 @@ _HOMES = {
         "Notice",
         "Refused",
         "SondeError",
+    ),
+    ".finding": (
+        "Figure",
+        "Shown",
+        "Table",
     ),
     ".loop": (
         "Budget",
@@ -102,15 +118,19 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "At",
+    "Audit",
+    "Audited",
     "Backprop",
     "Batch",
     "Budget",
     "Build",
+    "Clock",
     "Corrupt",
     "Engine",
     "Epoched",
     "Event",
     "Failed",
+    "Figure",
     "Finished",
     "Gradient",
     "Grads",
@@ -127,20 +147,26 @@ __all__ = [
     "Refused",
     "Run",
     "Settled",
+    "Shown",
     "SondeError",
     "Source",
     "Stage",
     "Started",
     "Stepped",
+    "Subject",
+    "Table",
     "Term",
     "defines",
     "digest",
+    "fingerprint",
     "fit",
     "map_tree",
     "pick_device",
     "rank_and_world",
     "read_state",
+    "run_audits",
     "seed_everything",
+    "unchanged",
     "write_state",
 ]
 
