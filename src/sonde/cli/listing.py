@@ -219,15 +219,3 @@ def _counted(done: int, total: int) -> None:
     if sys.stderr.isatty() and (done == total or done % 20 == 0):
         sys.stderr.write(f"\r{done:,} of {total:,}" if done < total else "\r\x1b[K")
         sys.stderr.flush()
-
-
-def recipes(json: bool) -> None:
-    """The package's recipes: what each claims and what was measured."""
-    found = catalogue("recipes")
-    if json:
-        emit_json([{"name": e.name, "summary": e.summary} for e in found])
-        return
-    definitions([(e.name, e.summary, "") for e in found])
-    if not found:
-        say("the package has no recipes of published results yet")
-    say("any run's recipe can be trained again: sonde train --recipe runs/NAME")

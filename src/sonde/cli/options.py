@@ -46,6 +46,7 @@ Read = Annotated[
 ]
 Download = Annotated[bool, option("--download", about="fetch a named data set that is not on this machine", under=DATA)]
 Runs = Annotated[Path, option("--output-dir", about="the folder that holds the runs", of="FOLDER", under=RUN)]
+Results = Annotated[Path, option("--output-dir", about="the folder that holds the results", of="FOLDER", under=RUN)]
 Json = Annotated[bool, option("--json", about="print the result as JSON", under=RUN)]
 Quiet = Annotated[bool, option("--quiet", "-q", about="print no progress", under=RUN)]
 Own = Annotated[str, typer.Argument(metavar="RUN", help="a run's name or folder")]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sonde.report import layout, retained, words
+from sonde.report import audited, layout, retained, words
+from sonde.report.audit import AuditFacts
 from sonde.report.facts import Curve, Facts
 
 if TYPE_CHECKING:
@@ -20,11 +21,14 @@ TREE_ROWS, TREE_DEPTH, JSON_CHARACTERS = 400, 12, 60_000  # of the recipe: recip
 _PATH = re.compile(r"[MLhZ0-9 .e+-]*")  # what charts.line and charts.dots draw with
 
 
-def render(facts: Facts) -> str:
+def render(facts: Facts, audit: AuditFacts | None = None) -> str:
     """The page, as text to be written in UTF-8. A function of the facts alone: same facts, same page."""
-    return _template().render(
+    if audit is not None:
+        facts = replace(facts, not_measured=audited.still_unmeasured(facts.not_measured, audit))
+    return template("report.html.jinja").render(
         facts=facts,
-        created=_date(facts.created),
+        audit=audited.view(audit) if audit is not None else None,
+        created=date(facts.created),
         tiles=layout.tiles(facts),
         scores=[layout.score_row(s) for s in facts.measures],
         comparison=layout.comparison(facts),
@@ -44,14 +48,15 @@ def render(facts: Facts) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template of this folder, in which every value is escaped, and cut where it is endless."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup, escape
 
     def finalize(value: Any) -> Any:
         return words.shown(value, 600) if isinstance(value, str) and not isinstance(value, Markup) else value
 
-    def name(value: object, limit: int = 80) -> Markup:
+    def named(value: object, limit: int = 80) -> Markup:
         """Someone else's word, kept from changing the reading direction of what surrounds it."""
         text = words.shown(value, limit)
         return Markup("<bdi>{}</bdi>").format(text if text.strip() else "(empty)")
@@ -69,7 +74,7 @@ def _template() -> Template:
         finalize=finalize,
     )
     environment.filters |= {
-        "name": name,
+        "name": named,
         "cut": words.shown,
         "path": path,
         "picture": escape,  # base64 letters only, as Example requires; as Markup it is not cut like a text
@@ -83,14 +88,15 @@ def _template() -> Template:
         "sure": words.sure,
         "raw": words.raw,
     }
-    return environment.get_template("report.html.jinja")
+    return environment.get_template(name)
 
 
 def _has_points(curve: Curve) -> bool:
     return any(series is not None and series.values for series in (curve.train, curve.val))
 
 
-def _date(iso: str) -> str:
+def date(iso: str) -> str:
+    """`21 March 2026, 14:05 UTC`."""
     at = datetime.fromisoformat(iso)
     months = "January February March April May June July August September October November December".split()
     zone = f" {at.tzname()}" if at.tzinfo else ""
