@@ -33,6 +33,7 @@ from sonde.cli.options import (
     Rate,
     Read,
     RecipeFile,
+    Results,
     Resume,
     Runs,
     Seed,
@@ -175,6 +176,34 @@ def evaluate(
     using.evaluate(run, data, split, on_bad, output_dir, json)
 
 
+@app.command(cls=Command, epilog="Example: sonde audit digits --thresholds audit.toml")
+def audit(
+    context: typer.Context,
+    run: Own,
+    only: Annotated[
+        list[str], option("--only", about="topics or audits, e.g. fairness,robustness; all if left out", of="NAMES")
+    ] = [],
+    thresholds: Annotated[
+        Path | None, option("--thresholds", about="a TOML file of bounds; exit code 3 if one is not kept", of="FILE")
+    ] = None,
+    budget: Annotated[str | None, option("--budget", about="time for all audits, e.g. 5m", of="TIME")] = None,
+    baseline: Annotated[str | None, option("--baseline", about="an audited run, to say what changed", of="RUN")] = None,
+    seed: Annotated[int, option("--seed", about="of the audits' own draws", of="N")] = 0,
+    output_dir: Runs = Path("runs"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what a run's model is worth: quality, calibration, fairness, robustness.
+
+    Every audit that fits the model runs; the others say why they do not. The numbers, with intervals and figures, go
+    into the run's audit.json and report.html.
+    """
+    from sonde.cli import auditing
+
+    given = dict(locals())
+    raise typer.Exit(auditing.command(given, given.pop("context").obj or []))
+
+
 @app.command(cls=Command, epilog="Example: sonde runs --json")
 def runs(output_dir: Runs = Path("runs"), json: Json = False) -> None:
     """List the runs, and how each ended."""
@@ -245,10 +274,48 @@ def methods(
 
 @app.command(cls=Command, epilog="Example: sonde recipes")
 def recipes(json: Json = False) -> None:
-    """List the recipes: published and measured numbers."""
-    from sonde.cli import listing
+    """List the recipes and experiments, and what they claim."""
+    from sonde.cli import experiments
 
-    listing.recipes(json)
+    experiments.recipes(json)
+
+
+@app.command(cls=Command, epilog="Example: sonde run digits")
+def run(
+    experiment: Annotated[str, typer.Argument(metavar="NAME", help="an experiment's name; see: sonde recipes")],
+    seed: Annotated[int, option("--seed", about="of every generator", of="N")] = 0,
+    output_dir: Results = Path("runs/atlas"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment and check its claim: exit code 3 if it does not hold."""
+    from sonde.cli import experiments
+
+    experiments.run(experiment, output_dir, seed, json, quiet)
+
+
+@app.command(cls=Command, epilog="Example: sonde atlas --within 1m --available")
+def atlas(
+    names: Annotated[list[str], typer.Argument(metavar="[NAME]...", help="experiments; all unless given")] = [],
+    chapter: Annotated[
+        list[str], option("--chapter", about="only those of a chapter: its name or number; repeatable", of="CHAPTER")
+    ] = [],
+    within: Annotated[
+        str | None, option("--within", about="only those that take no longer: 60s, 5m", of="TIME")
+    ] = None,
+    available: Annotated[bool, option("--available", about="only those whose data is on this machine")] = False,
+    again: Annotated[bool, option("--again", about="run also those that have a result of this code")] = False,
+    out: Annotated[
+        Path | None, option("--out", about="the site's folder; site in that of the results unless given", of="FOLDER")
+    ] = None,
+    output_dir: Results = Path("runs/atlas"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run experiments that were not run yet, and write a site of all results."""
+    from sonde.cli import experiments
+
+    experiments.atlas(names, output_dir, out, chapter, within, available, again, json, quiet)
 
 
 @app.command(cls=Command, epilog="Example: sonde doctor")

@@ -233,15 +233,15 @@ def data_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def seconds(text: str) -> float:
-    """`90`, `90s`, `10m`, `2h` in seconds.
+def seconds(text: str, option: str = "--time") -> float:
+    """`90`, `90s`, `10m`, `2h` in seconds. option: which says it.
 
     >>> seconds("10m"), seconds("1.5h")
     (600.0, 5400.0)
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", text)
     if not found or float(found[1]) == 0:
-        raise Misused(f"--time {text!r} is not a time", "write e.g. 90s, 10m or 2h")
+        raise Misused(f"{option} {text!r} is not a time", "write e.g. 90s, 10m or 2h")
     return float(found[1]) * TIME_UNITS[found[2] or ""]
 
 
