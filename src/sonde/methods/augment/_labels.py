@@ -25,8 +25,8 @@ def probabilities(batch: Batch, classes: int, method: object) -> Tensor:
 
 
 def mixed(y: Tensor, partner: Tensor, share: Tensor) -> Tensor:
-    """share * y + (1 - share) * y[partner]. y: (N, C); partner: (N,) int64; share: (N,). Returns (N, C)."""
-    return torch.lerp(y[partner], y, share.to(y.dtype)[:, None])
+    """share * y + (1 - share) * y[partner]. y: (N, ...); partner: (N,) int64; share: (N,)."""
+    return torch.lerp(y[partner], y, share.to(y.dtype).view(-1, *[1] * (y.ndim - 1)))
 
 
 def draw(x: Tensor, alpha: float) -> Tensor:
