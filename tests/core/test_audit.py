@@ -29,12 +29,12 @@ def measure(value: float = 1.0, name: str = "toy/one") -> Measure:
 class Toy(Audit):
     """Yields what it is given; an exception is raised where it stands."""
 
-    def __init__(self, *findings: Shown | Exception) -> None:
+    def __init__(self, *findings: Shown | BaseException) -> None:
         self.findings = findings
 
     def run(self, subject: Subject, clock: Clock) -> Iterator[Shown]:
         for f in self.findings:
-            if isinstance(f, Exception):
+            if isinstance(f, BaseException):
                 raise f
             yield f
 
@@ -150,6 +150,14 @@ def test_a_spent_budget_refuses_the_rest_in_words() -> None:
 
     found = one(Slow(), Slow(), budget=0.05)
     assert [a.outcome for a in found] == ["done", "refused"] and "time budget" in found[1].reason
+
+
+def test_an_interruption_keeps_what_was_found_and_is_passed_on() -> None:
+    found: list[Audited] = []
+    with pytest.raises(KeyboardInterrupt):
+        for done in run_audits(subject(), [Toy(measure(), KeyboardInterrupt()), Toy(measure())]):
+            found.append(done)
+    assert [(a.outcome, a.reason, len(a.measures)) for a in found] == [("partial", "interrupted", 1)]
 
 
 def test_progress_is_told_within_0_and_1() -> None:

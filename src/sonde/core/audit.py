@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from .measure import Measure
 # N rows, C classes, L labels, T targets
 
 Ask = Callable[[Any], Tensor]
+INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,12 +175,17 @@ class Clock:
 
 
 class Audit:
-    """One side of a model, measured. A subclass is named after what it measures; its constructor takes settings.
+    """One side of a model, measured. A subclass is named after what it measures.
 
-    `cost` is its part of a time budget, relative to the others'. Measures are named `topic/...`, each name once.
+    Its constructor takes plain values and keeps them under their own names. `cost` is its part of a time budget,
+    relative to the others'. Measures are named `topic/...`, each name once in the whole package.
     """
 
     cost: ClassVar[float] = 1.0
+
+    def settings(self) -> dict[str, Any]:
+        """What its constructor was given, by name."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def refuses(self, subject: Subject) -> str:
         """Why this cannot be asked of `subject`, in words; "" where it can."""
@@ -279,6 +286,8 @@ def run_audits(
                         torch.manual_seed(seed)
                         for finding in one.run(subject, clock):
                             found.append(finding)
+                except KeyboardInterrupt:
+                    outcome, reason = "partial" if found else "refused", INTERRUPTED
                 except SondeError as error:
                     outcome, reason = "partial" if found else "refused", error.cause
                 except Exception as error:  # one audit's defect must not cost the others' results
@@ -288,3 +297,5 @@ def run_audits(
                     raise RuntimeError(f"{type(one).__name__} changed the model that it audited")
             took = time.monotonic() - started
             yield Audited(one, outcome, reason, took, tuple(found))  # type: ignore[arg-type]
+            if reason == INTERRUPTED:
+                raise KeyboardInterrupt

@@ -1,0 +1,121 @@
+"""All that an audit says about one model, as plain frozen data: what `audit.json` holds and the report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sonde.report.facts import Score
+from sonde.report.plain import from_plain, to_plain
+
+FORMAT = 1
+Outcome = Literal["done", "partial", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, as SVG. `caption` says what there is to see."""
+
+    name: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of texts and numbers; an empty cell is None."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What came of one audit.
+
+    `name` is what `--only` calls it, `topic` the part of the audit it stands in, `title` what it measures in a line.
+    `outcome` is `partial` where time ran out or it failed midway; `reason` says why it was not done.
+    """
+
+    name: str
+    topic: str
+    title: str
+    settings: Mapping[str, Any]
+    outcome: Outcome
+    reason: str
+    seconds: float
+    measures: tuple[Score, ...] = ()
+    figures: tuple[Drawn, ...] = ()
+    tables: tuple[Sheet, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A threshold and whether it is kept. `value` is None where the measure was not had; `note` says why, or more."""
+
+    measure: str
+    wanted: str
+    holds: bool
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A measure here and in the audit of another run. `verdict`: better, worse, or not told apart."""
+
+    measure: str
+    before: float
+    after: float
+    verdict: Literal["better", "worse", "not told apart", "changed"]
+
+
+@dataclass(frozen=True)
+class AuditFacts:
+    """One audit of one model, told to a reader; texts name no person, host or home folder.
+
+    `title` is the run's name, `fingerprint` that of the data, `rows` those of each split. `budget` is in seconds.
+    `complete` is False where the audit was interrupted. `baseline` names the run that `changes` compare with.
+    """
+
+    title: str
+    created: str
+    command: str
+    version: str
+    task: Literal["classification", "multilabel", "regression"]
+    fingerprint: str
+    rows: Mapping[str, int]
+    seed: int
+    seconds: float
+    complete: bool
+    budget: float | None = None
+    sections: tuple[Section, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    baseline: str = ""
+    changes: tuple[Change, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def measures(self) -> dict[str, Score]:
+        """Every measure by its name."""
+        return {m.name: m for s in self.sections for m in s.measures}
+
+    @property
+    def holds(self) -> bool:
+        """Whether every threshold is kept."""
+        return all(v.holds for v in self.verdicts)
+
+    def to_data(self) -> dict[str, Any]:
+        """As dicts and lists for JSON, where NaN is {"float": "nan"}."""
+        data: dict[str, Any] = to_plain(self, "audit")
+        return data
+
+    @classmethod
+    def from_data(cls, data: Any) -> AuditFacts:
+        """What `to_data` wrote. Raises SondeError naming a field that is missing, unknown or of another type."""
+        return from_plain(cls, data, "audit")
