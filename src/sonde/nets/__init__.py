@@ -5,6 +5,8 @@ from typing import Any
 from torch import nn
 
 from .convnet import ConvNet
+from .dlinear import DLinear
+from .gpt import GPT
 from .lenet import LeNet
 from .linear import Linear
 from .mlp import MLP
@@ -15,8 +17,10 @@ from .tabm import TabM
 from .tempered import Tempered
 
 __all__ = [
+    "GPT",
     "MLP",
     "ConvNet",
+    "DLinear",
     "LeNet",
     "Linear",
     "ProgressiveMLP",
