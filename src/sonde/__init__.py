@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sonde.bundle import Bundle
     from sonde.core.errors import Refused, SondeError
     from sonde.estimators import SondeClassifier, SondeRegressor
+    from sonde.tuning.api import lr_range_test, tune
 
 _HOMES = {
     "train": "sonde.api",
@@ -23,6 +24,8 @@ _HOMES = {
     "SondeError": "sonde.core.errors",
     "SondeClassifier": "sonde.estimators",
     "SondeRegressor": "sonde.estimators",
+    "lr_range_test": "sonde.tuning.api",
+    "tune": "sonde.tuning.api",
 }
 
 __all__ = [
@@ -33,8 +36,10 @@ __all__ = [
     "SondeRegressor",
     "__version__",
     "load",
+    "lr_range_test",
     "resume",
     "train",
+    "tune",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The Python face of the main job: `train`, `resume`, `load`."""
+"""The Python face of the main job: `train`, `resume`, `load`; what tunes stands in `sonde.tuning.api`."""
 
 from __future__ import annotations
 
@@ -68,8 +68,6 @@ def train(
 
     Entry: early stopping.
     """
-    from sonde.recipes.defaults import Wishes, decided_by, for_data
-
     numbers: dict[str, Any] = {
         "epochs": epochs,
         "steps": steps,
@@ -82,33 +80,9 @@ def train(
         "seed": seed,
     }
     check_numbers(**numbers)
-    chosen: dict[str, Any] = {
-        "device": device,
-        "precision": precision,
-        "parallel": parallel,
-        "compile": compile or None,
-    }
-    chosen = {k: v for k, v in chosen.items() if v is not None}
-    if isinstance(recipe, str | Path):
-        recipe = recipe_from_file(Path(recipe), own)
-    reading |= {"target": target} if target is not None else {}
-    reading |= {"seed": seed} if seed is not None else {}
-    dataset = opened(data, **({} if isinstance(data, Dataset) else reading))
-    known = decided_by(dataset)
-    wanted = {
-        **numbers,
-        "net": None if net is None else _named("nets", net, known),
-        "methods": [_named("methods", m, known) for m in methods],
-    }
-    if recipe is None:
-        wanted = {k: v for k, v in wanted.items() if v is not None}
-        resolved = for_data(dataset, Wishes(**wanted, engine=Engine(**chosen)), rebuild(dataset))
-    else:
-        engine = replace(recipe.engine, **chosen)
-        resolved = over(recipe.changed(data=rebuild(dataset), name=dataset.name), engine=engine, **wanted)
-    if settings:
-        makes = [b.make for b in builds([resolved.objective, *resolved.methods])]
-        resolved = Recipe.from_data(apply_settings(resolved.to_data(), settings), own=[*own, *makes])
+    chosen = {"device": device, "precision": precision, "parallel": parallel, "compile": compile or None}
+    dataset = read(data, target, seed, reading)
+    resolved = resolve(dataset, net, methods, settings, recipe, numbers, chosen, own)
     return _train(dataset, recipe=resolved, output_dir=output_dir, name=name, baselines=baselines, observers=observers)
 
 
@@ -138,6 +112,47 @@ def load(run: str | Path, *, own: Collection[Callable[..., Any]] = (), output_di
     if (path / "bundle.json").is_file():
         return Bundle.load(path, own)
     return Bundle.load(RunFolder.find(run, Path(output_dir)).model, own)
+
+
+def read(data: Any, target: str | Sequence[str] | None, seed: int | None, reading: Mapping[str, Any]) -> Dataset:
+    """The data set that `train`'s arguments describe."""
+    reading = {**reading, **({} if target is None else {"target": target}), **({} if seed is None else {"seed": seed})}
+    return opened(data, **({} if isinstance(data, Dataset) else reading))
+
+
+def resolve(
+    dataset: Dataset,
+    net: Named | None,
+    methods: Sequence[Named],
+    settings: Mapping[str, Any] | None,
+    recipe: Recipe | str | Path | None,
+    numbers: Mapping[str, Any],
+    engine: Mapping[str, Any],
+    own: Collection[Callable[..., Any]],
+) -> Recipe:
+    """The recipe that `train`'s arguments describe. numbers, engine: by name; None changes nothing."""
+    from sonde.recipes.defaults import Wishes, decided_by, for_data
+
+    check_numbers(**numbers)
+    chosen = {k: v for k, v in engine.items() if v is not None}
+    if isinstance(recipe, str | Path):
+        recipe = recipe_from_file(Path(recipe), own)
+    known = decided_by(dataset)
+    wanted = {
+        **numbers,
+        "net": None if net is None else _named("nets", net, known),
+        "methods": [_named("methods", m, known) for m in methods],
+    }
+    if recipe is None:
+        wanted = {k: v for k, v in wanted.items() if v is not None}
+        resolved = for_data(dataset, Wishes(**wanted, engine=Engine(**chosen)), rebuild(dataset))
+    else:
+        whole = replace(recipe.engine, **chosen)
+        resolved = over(recipe.changed(data=rebuild(dataset), name=dataset.name), engine=whole, **wanted)
+    if settings:
+        makes = [b.make for b in builds([resolved.objective, *resolved.methods])]
+        resolved = Recipe.from_data(apply_settings(resolved.to_data(), settings), own=[*own, *makes])
+    return resolved
 
 
 def _named(part: str, given: Named, known: Mapping[str, Any]) -> Build[Any]:

@@ -13,13 +13,18 @@ from sonde.cli.options import (
     BatchSize,
     Compile,
     Decay,
+    DespitePrivacy,
     Device,
     Download,
     DryRun,
     Encoding,
     Epochs,
+    GoOn,
+    High,
     Json,
     Kind,
+    Low,
+    Metric,
     Microbatch,
     Name,
     Net,
@@ -29,14 +34,19 @@ from sonde.cli.options import (
     Parallel,
     Patience,
     Precision,
+    Pruner,
     Quiet,
+    RangeTest,
     Rate,
     Read,
     RecipeFile,
     Results,
     Resume,
     Runs,
+    Search,
+    SearchTime,
     Seed,
+    Seeds,
     Sensitive,
     Set,
     Several,
@@ -47,6 +57,10 @@ from sonde.cli.options import (
     Task,
     Test,
     Time,
+    TrainBest,
+    TrialEpochs,
+    Trials,
+    TrialSteps,
     Val,
     With,
     option,
@@ -131,6 +145,59 @@ def train(
 
     given = dict(locals())
     training.command(given, given.pop("context").obj or [])
+
+
+@app.command(cls=Command, epilog="Examples: sonde tune digits --lr       sonde tune digits --trials 20 --time 10m")
+def tune(
+    data: Several = [],
+    target: Target = None,
+    sensitive: Sensitive = "",
+    kind: Kind = [],
+    task: Task = None,
+    on_bad: OnBad = "fail",
+    encoding: Encoding = None,
+    size: Size = None,
+    read: Read = [],
+    test: Test = None,
+    val: Val = None,
+    download: Download = False,
+    net: Net = None,
+    with_: With = [],
+    set_: Set = [],
+    recipe: RecipeFile = None,
+    batch_size: BatchSize = None,
+    weight_decay: Decay = None,
+    seed: Seed = None,
+    trials: Trials = None,
+    time: SearchTime = None,
+    search: Search = [],
+    metric: Metric = None,
+    pruner: Pruner = None,
+    resume: GoOn = False,
+    train_best: TrainBest = False,
+    lr: RangeTest = False,
+    low: Low = None,
+    high: High = None,
+    seeds: Seeds = None,
+    epochs: TrialEpochs = None,
+    steps: TrialSteps = None,
+    device: Device = None,
+    precision: Precision = None,
+    microbatch: Microbatch = None,
+    despite_privacy: DespitePrivacy = False,
+    name: Name = None,
+    output_dir: Runs = Path("runs"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search for better settings, or with --lr for the learning rate alone.
+
+    Variants of the recipe are trained and judged on the validation rows; the test rows are left for the end. With
+    --lr the rate rises over a few hundred steps, and the curve of the loss tells which rates are of use.
+    """
+    from sonde.cli import tuning
+
+    tuning.command(dict(locals()))
 
 
 @app.command(cls=Command, epilog="Example: sonde resume digits")

@@ -118,3 +118,56 @@ Name = Annotated[str | None, option("--name", about="of the run; the data's unle
 NoBaselines = Annotated[bool, option("--no-baselines", about="leave the simpler models out of the report", under=RUN)]
 DryRun = Annotated[bool, option("--dry-run", about="print the resolved recipe and train nothing", under=RUN)]
 Resume = Annotated[bool, option("--resume", about="go on with the unfinished run of this same command", under=RUN)]
+
+SEARCH, RANGE = "Search", "Range test of the learning rate (--lr)"
+Trials = Annotated[
+    int | None, option("--trials", about="variants to try; 20 unless given, or --time", of="N", under=SEARCH)
+]
+SearchTime = Annotated[str | None, option("--time", about="of the whole search: 90s, 10m, 2h", of="TIME", under=SEARCH)]
+Search = Annotated[
+    list[str],
+    option(
+        "--search",
+        about="a setting and its values: 'lr=1e-4..1e-1 log', 'net.widths=(64,),(128,128)'; repeatable; "
+        "rate, decay, batch size and the net's size unless given",
+        of="PATH=VALUES",
+        under=SEARCH,
+    ),
+]
+Metric = Annotated[
+    str | None,
+    option(
+        "--metric",
+        about="of the validation rows, to be improved: loss (unless the recipe stops early by another), accuracy...",
+        of="NAME",
+        under=SEARCH,
+    ),
+]
+Pruner = Annotated[
+    str | None,
+    option(
+        "--pruner", about="which gives up trials that fall behind: median, hyperband, none", of="NAME", under=SEARCH
+    ),
+]
+GoOn = Annotated[bool, option("--resume", about="go on with the latest search of these same settings", under=SEARCH)]
+TrainBest = Annotated[
+    bool, option("--train-best", about="then train the best once more, and measure it on the test rows", under=SEARCH)
+]
+RangeTest = Annotated[bool, option("--lr", about="do this in place of a search", under=RANGE)]
+Low = Annotated[float | None, option("--from", about="the lowest rate; 1e-7 unless given", of="RATE", under=RANGE)]
+High = Annotated[float | None, option("--to", about="the highest rate; 10 unless given", of="RATE", under=RANGE)]
+Seeds = Annotated[
+    int | None, option("--seeds", about="how often, from other weights; 3 unless given", of="N", under=RANGE)
+]
+TrialSteps = Annotated[
+    int | None, option("--steps", about="batches of a trial, or of the ramp of --lr (200)", of="N", under=LENGTH)
+]
+TrialEpochs = Annotated[float | None, option("--epochs", about="passes of a trial", of="N", under=LENGTH)]
+DespitePrivacy = Annotated[
+    bool,
+    option(
+        "--despite-privacy",
+        about="also where training is private, though its epsilon does not cover what is chosen here",
+        under=RUN,
+    ),
+]

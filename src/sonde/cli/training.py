@@ -34,23 +34,18 @@ NUMBERS = ("epochs", "steps", "batch_size", "lr", "weight_decay", "patience", "m
 
 def command(given: Mapping[str, Any], words: Sequence[str]) -> None:
     """Run `sonde train` with the options `given`, typed as `words`."""
-    typed, numbers = spoken(words), _numbers(given)
+    typed, numbers = spoken(words), numbers_of(given)
     join_processes()
     if given["resume"] and _resumed(given, typed):
         return
-    own_recipe = _recipe(given["recipe"]) if given["recipe"] else None
-    dataset = _data(given, own_recipe)
     quiet = given["quiet"] or rank_and_world()[0] > 0
-    if not quiet:
-        for note in dataset.notes:
-            say(f"· {note}")
-    resolved = resolve(given, numbers, own_recipe, dataset)
+    dataset, resolved = described(given, numbers, quiet)
     if given["dry_run"]:
         emit_json(resolved.to_data())
         return
     if not quiet:
         say(_plan(resolved, dataset))
-    trained = _watched(
+    trained = watched(
         quiet,
         len(resolved.stages),
         lambda watchers: train_run(
@@ -74,7 +69,7 @@ def resume(run: str, output_dir: Path, json: bool, quiet: bool) -> None:
     stages = len(folder.read("recipe.json").get("stages", ()))
     join_processes()
     quiet = quiet or rank_and_world()[0] > 0
-    show(_watched(quiet, stages, lambda watchers: continue_run(folder, observers=watchers)), json)
+    show(watched(quiet, stages, lambda watchers: continue_run(folder, observers=watchers)), json)
 
 
 def _resumed(given: Mapping[str, Any], typed: str) -> bool:
@@ -93,7 +88,8 @@ def _resumed(given: Mapping[str, Any], typed: str) -> bool:
     return True
 
 
-def _watched(quiet: bool, stages: int, job: Callable[[Sequence[Method]], Trained]) -> Trained:
+def watched(quiet: bool, stages: int, job: Callable[[Sequence[Method]], Trained]) -> Trained:
+    """What a job of training gives, with its progress shown unless `quiet`."""
     keep_freed_memory()
     if quiet:
         return job(())
@@ -107,6 +103,16 @@ def _watched(quiet: bool, stages: int, job: Callable[[Sequence[Method]], Trained
 
 
 # ---------------------------------------------------------------- options to a recipe
+def described(given: Mapping[str, Any], numbers: dict[str, Any], quiet: bool) -> tuple[Any, Recipe]:
+    """The data and the recipe that the options describe; what was noticed in the data is said."""
+    own_recipe = _recipe(given["recipe"]) if given["recipe"] else None
+    dataset = _data(given, own_recipe)
+    if not quiet:
+        for note in dataset.notes:
+            say(f"· {note}")
+    return dataset, resolve(given, numbers, own_recipe, dataset)
+
+
 def resolve(given: Mapping[str, Any], numbers: dict[str, Any], own_recipe: Recipe | None, dataset: Any) -> Recipe:
     """The recipe that the options describe: a file's or the default for the data, and then every option on top."""
     known = decided_by(dataset)
@@ -147,7 +153,8 @@ def _asked(given: Mapping[str, Any], wanted: dict[str, Any], own_recipe: Recipe 
     return over(own_recipe, data=data, engine=engine, **wanted)
 
 
-def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
+def numbers_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are numbers, by the names of the package."""
     numbers = {name: given[name] for name in NUMBERS}
     numbers["seconds"] = None if given["time"] is None else seconds(given["time"])
     try:

@@ -111,7 +111,7 @@ def with_methods(defaults: Sequence[Build[Any]], asked: Sequence[Build[Any]]) ->
         chosen = [b for b in chosen if b.make is not methods.EMA]
         warnings.warn("EMA is left out: schedule-free learning ships an average of its own", Notice, stacklevel=2)
     for build in asked:
-        same = [i for i, b in enumerate(chosen) if b.make is build.make or (_updates(b) and _updates(build))]
+        same = [i for i, b in enumerate(chosen) if b.make is build.make or (updates(b) and updates(build))]
         if same:
             chosen[same[0]] = build
         else:
@@ -152,7 +152,7 @@ def with_rates(chosen: Sequence[Build[Any]], **rates: float | None) -> list[Buil
     given = {k: v for k, v in rates.items() if v is not None}
     if not given:
         return list(chosen)
-    rule = next((b for b in chosen if _updates(b)), None)
+    rule = next((b for b in chosen if updates(b)), None)
     for name in given:
         if rule is None or name not in inspect.signature(rule.make).parameters:
             which = "there is no update rule" if rule is None else f"{snake(rule.make.__name__)} has none"
@@ -160,7 +160,8 @@ def with_rates(chosen: Sequence[Build[Any]], **rates: float | None) -> list[Buil
     return [b.with_arguments(**given) if b is rule else b for b in chosen]
 
 
-def _updates(build: Build[Any]) -> bool:
+def updates(build: Build[Any]) -> bool:
+    """Whether it makes an update rule: a method that moves the parameters."""
     make: Any = build.make
     if isinstance(make, type):
         return issubclass(make, Method) and getattr(make, "update", None) is not Method.update
