@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sonde.attacks import Range
 from sonde.core import Batch, Method, Run, SondeError
 
 # N rows, F numeric columns; "..." is whatever shape a row has
 
 ROWS = 100_000  # enough for three digits of a standard deviation; a larger table need not be read whole
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """What one unit of a radius is, and where inputs must stay: numbers, or (F,) tensors, one a column."""
-
-    unit: Tensor | float
-    low: Tensor | float
-    high: Tensor | float
 
 
 class _Moves(Method):

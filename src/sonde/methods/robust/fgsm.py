@@ -1,7 +1,7 @@
 """FGSM with a random start: adversarial training at the price of one more gradient.
 
 Wong, Rice and Kolter, Fast is better than free: revisiting adversarial training, 2020, algorithm 3. Deliberate
-difference: the attack runs in evaluation mode (see `_ascent.py`).
+difference: the attack runs in evaluation mode (see `_at_rest.py`).
 
 Entry: adversarial training; adversarial examples.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from sonde.core import Batch, Run
 
-from ._ascent import check_numbers, check_run
+from ._at_rest import check_numbers, check_run
 from ._inputs import _Moves
 from .pgd import attacked
 

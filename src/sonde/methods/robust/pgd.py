@@ -2,7 +2,7 @@
 
 Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to adversarial attacks, 2018,
 eq. 2.1; the inner maximum is searched as in sections 2.1 and 3.1: projected gradient ascent from a random start.
-Deliberate difference: the attack runs in evaluation mode (see `_ascent.py`).
+Deliberate difference: the attack runs in evaluation mode (see `_at_rest.py`).
 
 Entry: adversarial training; adversarial examples.
 """
@@ -14,10 +14,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from sonde.attacks import Ball, Norm, Range, ascend
 from sonde.core import Batch, Method, Run, SondeError
 
-from ._ascent import Ball, Norm, ascend, at_rest, check_numbers, check_run
-from ._inputs import Range, _Moves, numbers, with_numbers
+from ._at_rest import at_rest, check_numbers, check_run
+from ._inputs import _Moves, numbers, with_numbers
 
 
 class PGD(_Moves):

@@ -14,9 +14,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from sonde.attacks import Ball, ascend
 from sonde.core import At, Batch, Loss, Refused, Run, SondeError, Term, defines
 
-from ._ascent import Ball, ascend, at_rest, check_numbers, check_run
+from ._at_rest import at_rest, check_numbers, check_run
 from ._inputs import _Moves, numbers, with_numbers
 
 # N rows, M members, C classes
