@@ -25,10 +25,12 @@ from sonde.methods import (
     SAM,
     SWA,
     TRADES,
+    AddNoise,
     Backprop,
     Checkpoint,
     Clip,
     Colour,
+    Corrupt,
     Crop,
     CutMix,
     DarkReplay,
@@ -44,30 +46,42 @@ from sonde.methods import (
     GrowColumns,
     Hint,
     Initialise,
+    Jitter,
     LabelSmoothing,
     LayerDecay,
     LearningWithoutForgetting,
     LotteryTicket,
+    MagnitudeWarp,
     MaxNorm,
     MetricsLog,
     MixUp,
     PCGrad,
+    Permutation,
     PrivateInputs,
     Prune,
     Quantise,
+    RandAugment,
     ReduceOnPlateau,
     Replay,
     Retention,
     Reweighing,
     Rotate,
     Scale,
+    Scaling,
     ScheduleFree,
     Shift,
     SpatialDropout,
+    SpecAugment,
     SpectralNorm,
+    Speed,
     StochasticDepth,
     SynapticIntelligence,
+    TimeShift,
+    TimeWarp,
+    TrivialAugment,
     Validate,
+    WindowSlice,
+    WindowWarp,
 )
 from sonde.optim.schedules import Cosine
 from tests.support import PLAIN_SGD
@@ -100,6 +114,18 @@ Make = Callable[[Path], Method]
 
 # One construction of every method, with settings that make it act on the small run below.
 EXAMPLES: dict[type[Method], Make] = {
+    AddNoise: lambda folder: AddNoise(0.0, 10.0),
+    Corrupt: lambda folder: Corrupt(0.3),
+    Jitter: lambda folder: Jitter(0.1),
+    MagnitudeWarp: lambda folder: MagnitudeWarp(0.3),
+    Permutation: lambda folder: Permutation(2),
+    Scaling: lambda folder: Scaling(0.3),
+    SpecAugment: lambda folder: SpecAugment(warp=2, band=2, bands=1, stretch=2, limit=0.5, stretches=1),
+    Speed: lambda folder: Speed((0.9, 1.0)),
+    TimeShift: lambda folder: TimeShift(0.3),
+    TimeWarp: lambda folder: TimeWarp(0.3),
+    WindowSlice: lambda folder: WindowSlice(0.7),
+    WindowWarp: lambda folder: WindowWarp(0.4),
     AGEM: lambda folder: AGEM(capacity=6, rows=4),
     DarkReplay: lambda folder: DarkReplay(capacity=6, rows=4),
     EWC: lambda folder: EWC(10.0),
@@ -152,15 +178,29 @@ EXAMPLES: dict[type[Method], Make] = {
     ScheduleFree: lambda folder: ScheduleFree(0.01),
     MetricsLog: lambda folder: MetricsLog(folder / "metrics.jsonl", every_steps=3),
     MixUp: lambda folder: MixUp(CLASSES, alpha=1.0),
+    RandAugment: lambda folder: RandAugment(2, 15.0),
     Rotate: lambda folder: Rotate(30.0),
     Scale: lambda folder: Scale(0.3),
     Shift: lambda folder: Shift(0.2),
+    TrivialAugment: lambda folder: TrivialAugment(),
     Validate: lambda folder: Validate(Pictures()),
 }
 
 
 # The same method with nothing to add: a step with it equals one without it. Where there is no such thing, the reason.
 ZERO: dict[type[Method], Make | str] = {
+    AddNoise: lambda folder: AddNoise(float("inf"), float("inf")),
+    Corrupt: lambda folder: Corrupt(0.0),
+    Jitter: lambda folder: Jitter(0.0),
+    MagnitudeWarp: lambda folder: MagnitudeWarp(0.0),
+    Permutation: lambda folder: Permutation(1),
+    Scaling: lambda folder: Scaling(0.0),
+    SpecAugment: lambda folder: SpecAugment(warp=0, bands=0, stretches=0),
+    Speed: lambda folder: Speed((1.0,)),
+    TimeShift: lambda folder: TimeShift(0.0),
+    TimeWarp: lambda folder: TimeWarp(0.0),
+    WindowSlice: lambda folder: WindowSlice(1.0),
+    WindowWarp: lambda folder: WindowWarp(scales=(1.0,)),
     AGEM: EXAMPLES[AGEM],
     DarkReplay: lambda folder: DarkReplay(capacity=6, rows=4, alpha=0.0, beta=0.0),
     EWC: lambda folder: EWC(0.0),
@@ -212,15 +252,17 @@ ZERO: dict[type[Method], Make | str] = {
     MetricsLog: EXAMPLES[MetricsLog],
     MixUp: "it mixes every row; as alpha goes to 0 it leaves or swaps whole rows",
     PGD: lambda folder: PGD(0.0, step=0.04, steps=3),
+    RandAugment: "at magnitude 0 it still autocontrasts, equalizes and rounds to 256 levels",
     Rotate: lambda folder: Rotate(0.0),
     Scale: lambda folder: Scale(0.0),
     Shift: lambda folder: Shift(0.0),
+    TrivialAugment: "it has no strength: it draws it",
     TRADES: lambda folder: TRADES(0.0, 0.1, step=0.04, steps=3),
     Validate: EXAMPLES[Validate],
 }
 
 # At zero strength these resample pictures, or add in another order: equal to rounding, not to the bit.
-ROUNDED: frozenset[type[Method]] = frozenset({Crop, Rotate, Scale, Backprop, GroupConstraint})
+ROUNDED: frozenset[type[Method]] = frozenset({WindowWarp, Crop, Rotate, Scale, Backprop, GroupConstraint})
 
 
 def on_trial(kind: type[Method], trial: Trial, folder: Path) -> Method:

@@ -2,7 +2,31 @@
 
 from sonde.core import Backprop
 
-from .augment import Colour, Crop, CutMix, Erase, Flip, MixUp, Rotate, Scale, Shift
+from .augment import (
+    AddNoise,
+    Colour,
+    Corrupt,
+    Crop,
+    CutMix,
+    Erase,
+    Flip,
+    Jitter,
+    MagnitudeWarp,
+    MixUp,
+    Permutation,
+    RandAugment,
+    Rotate,
+    Scale,
+    Scaling,
+    Shift,
+    SpecAugment,
+    Speed,
+    TimeShift,
+    TimeWarp,
+    TrivialAugment,
+    WindowSlice,
+    WindowWarp,
+)
 from .compress import Distil, Hint, LotteryTicket, Prune, Quantise
 from .continual import (
     AGEM,
@@ -42,6 +66,18 @@ from .regularise.swa import SWA
 from .robust import FGSM, PGD, TRADES, GaussianNoise
 
 __all__ = [
+    "WindowWarp",
+    "WindowSlice",
+    "TimeWarp",
+    "TimeShift",
+    "Speed",
+    "SpecAugment",
+    "Scaling",
+    "Permutation",
+    "MagnitudeWarp",
+    "Jitter",
+    "Corrupt",
+    "AddNoise",
     "DPSGD",
     "L1",
     "L2",
@@ -62,6 +98,7 @@ __all__ = [
     "PrivateInputs",
     "Prune",
     "Quantise",
+    "RandAugment",
     "SynapticIntelligence",
     "Retention",
     "Replay",
@@ -97,6 +134,7 @@ __all__ = [
     "Scale",
     "ScheduleFree",
     "Shift",
+    "TrivialAugment",
     "Validate",
     "adagrad",
     "adam",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sonde.core import Batch, SondeError
+
+from ._affine import sample
 
 # N rows, C channels, H height, W width
 
@@ -41,9 +42,4 @@ def resample(x: Tensor, matrix: Tensor, centre: Tensor) -> Tensor:
     Positions are (horizontal, vertical) pixel distances from the middle of the image.
     x: (N, C, H, W); matrix: (N, 2, 2); centre: (N, 2). Returns (N, C, H, W).
     """
-    _, _, height, width = x.shape
-    half = torch.tensor([width / 2, height / 2], device=x.device, dtype=x.dtype)  # grid_sample's unit is half a side
-    matrix = matrix * half / half[:, None]  # (N, 2, 2)
-    theta = torch.cat([matrix, (centre / half)[:, :, None]], dim=2)  # (N, 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)  # (N, H, W, 2)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False).clamp_(0.0, 1.0)
+    return sample(x, matrix, centre).clamp_(0.0, 1.0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from sonde.core import Batch, Method, Run
@@ -23,7 +22,17 @@ def grey(x: Tensor) -> Tensor:
     """The grey picture that looks as bright. x: (N, C, H, W), C = 3 read as red, green, blue. Returns (N, 1, H, W)."""
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True)
-    return (x * torch.tensor(LUMA, device=x.device, dtype=x.dtype)[:, None, None]).sum(1, keepdim=True)
+    red, green, blue = (weight * x[:, i : i + 1] for i, weight in enumerate(LUMA))
+    return red.add_(green).add_(blue)
+
+
+def blend(start: Tensor, x: Tensor, factor: Tensor) -> Tensor:
+    """start + factor * (x - start), cut off at 0 and 1, written into x.
+
+    start: (N, C or 1, H, W or 1, 1); x: (N, C, H, W); factor: (N,). Returns x.
+    """
+    f = factor.to(x.dtype).view(-1, 1, 1, 1)
+    return x.mul_(f).add_(start * (1 - f)).clamp_(0.0, 1.0)  # a third of the time that `lerp` takes with a factor a row
 
 
 def colour(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
@@ -31,13 +40,9 @@ def colour(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) 
 
     x: (N, C, H, W) in [0, 1]; the three factors: (N,) each, 1 for no change. Returns (N, C, H, W) in [0, 1].
     """
-    b, c, s = (factor[:, None, None, None] for factor in (brightness, contrast, saturation))
-    x = (b * x).clamp(0.0, 1.0)
-    level = grey(x).mean((2, 3), keepdim=True)  # (N, 1, 1, 1)
-    x = torch.lerp(level, x, c).clamp(0.0, 1.0)
-    if x.shape[1] == 1:
-        return x  # a grey picture has no saturation
-    return torch.lerp(grey(x), x, s).clamp(0.0, 1.0)
+    x = (x * brightness.view(-1, 1, 1, 1)).clamp_(0.0, 1.0)
+    x = blend(grey(x.mean((2, 3), keepdim=True)), x, contrast)
+    return x if x.shape[1] == 1 else blend(grey(x), x, saturation)  # a grey picture has no saturation
 
 
 class Colour(Method):
@@ -49,6 +54,7 @@ class Colour(Method):
     brightness, contrast, saturation: strengths in [0, 1]. Saturation acts on pictures of two or more channels.
     Reads and returns x: (N, C, H, W) in [0, 1]. Rows stay independent: `records` is kept.
 
+    >>> import torch
     >>> one, half = torch.ones(1), torch.tensor([0.5])
     >>> colour(torch.tensor([[[[0.2, 0.6]]]]), brightness=half, contrast=one, saturation=one).tolist()[0][0][0]
     [0.10000000149011612, 0.30000001192092896]
