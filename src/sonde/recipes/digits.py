@@ -8,11 +8,28 @@ of a Xeon; gradient-boosted trees on the same rows 97.2 %.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sonde.core import Build, Recipe
 from sonde.data import load
+from sonde.experiment import Check, Finding, Lab, experiment
+from sonde.recipes.claims import Bar, against_trees, learned
 from sonde.recipes.defaults import for_data
 
 
 def digits() -> Recipe:
     """Handwritten digits of 8 x 8 pixels: at least 98.5 % of a stratified fifth right, within a minute on two cores."""
     return for_data(load("digits"), build=Build(load, name="digits"))
+
+
+@experiment(
+    name="digits",
+    chapter="Defining deep learning",
+    claim="On 1,400 small pictures a convolutional net already reads digits better than gradient-boosted trees.",
+    source="Alpaydin and Kaynak, Optical recognition of handwritten digits, 1998",
+    seconds=40,
+)
+def digits_claim(lab: Lab) -> Iterator[Finding]:
+    """At least 98.5 % of a stratified fifth right, and more than the trees on the same rows."""
+    trained = yield from learned(lab, digits(), Bar("quality/accuracy", at_least=0.985))
+    yield Check(measure=against_trees(trained, load("digits")), at_least=0.0)

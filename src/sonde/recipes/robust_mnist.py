@@ -14,12 +14,15 @@ Entry: adversarial training.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sonde import methods, nets, objectives, optim
 from sonde.core import Budget, Build, Recipe, Stage
 from sonde.data import load
 from sonde.data.rows import Split
+from sonde.experiment import Check, Finding, Lab, experiment
+from sonde.recipes.claims import Bar, attacked, learned
 
 RADIUS = 0.3
 
@@ -44,3 +47,36 @@ def _robust(name: str, attack: Build[Any], widths: tuple[int, ...], *, hidden: i
         methods=(attack, Build(methods.adam, lr=lr, schedule=Build(optim.schedules.OneCycle))),
         stages=(Stage(source=Build(Split, split="train", batch_size=128), budget=Budget(epochs=epochs)),),
     )
+
+
+@experiment(
+    name="robust_mnist",
+    chapter="Limits",
+    claim="Trained on attacked pictures, a net still reads digits when an attack moves every pixel by up to 0.3.",
+    source="Madry et al., Towards deep learning models resistant to adversarial attacks, 2018",
+    seconds=1500,
+    data=("mnist",),
+)
+def robust_mnist_claim(lab: Lab) -> Iterator[Finding]:
+    """98.3 % clean, and 88.4 % of the first 5,000 test images under PGD of 100 steps from 10 starts."""
+    trained = yield from learned(lab, robust_mnist(), Bar("quality/accuracy", at_least=0.983))
+    lab.say("attacking")
+    found = attacked(trained, load("mnist"), RADIUS, step=0.01, steps=100, restarts=10, rows=5000)
+    published = "what is publicly known of the model of Madry et al., 2018, under attack"
+    yield Check(measure=found, at_least=0.884, published=0.884, published_in=published)
+
+
+@experiment(
+    name="robust_mnist_fast",
+    chapter="Limits",
+    claim="One step of attack in training, from a random start, is enough to withstand attacks of a hundred steps.",
+    source="Wong, Rice and Kolter, Fast is better than free: revisiting adversarial training, 2020",
+    seconds=330,
+    data=("mnist",),
+)
+def robust_mnist_fast_claim(lab: Lab) -> Iterator[Finding]:
+    """98 % clean, and 82 % of the first 2,000 test images under PGD of 100 steps from 10 starts."""
+    trained = yield from learned(lab, robust_mnist_fast(), Bar("quality/accuracy", at_least=0.98))
+    lab.say("attacking")
+    found = attacked(trained, load("mnist"), RADIUS, step=0.01, steps=100, restarts=10, rows=2000)
+    yield Check(measure=found, at_least=0.82)
