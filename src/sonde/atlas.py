@@ -278,13 +278,23 @@ def _cell(value: Any) -> Any:
 
 
 def background(one: Experiment) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The paragraphs of the experiment's docstrings, and the terms of the entry that they name."""
+    """The paragraphs of the experiment's docstrings, and the terms of the entry that they name.
+
+    An indented paragraph is code or an equation: it keeps its lines.
+    """
     module = inspect.getmodule(one.run)
     texts = [inspect.getdoc(module) or "" if module else "", inspect.getdoc(one.run) or ""]
-    paragraphs = [" ".join(p.split()) for text in texts for p in re.split(r"\n\s*\n", text) if p.strip()]
-    named = [p for p in paragraphs if p.startswith("Entry:")]
-    terms = [t.strip() for p in named for t in p.removeprefix("Entry:").strip().removesuffix(".").split(";")]
-    return tuple(p for p in paragraphs if p not in named), tuple(dict.fromkeys(filter(None, terms)))
+    paragraphs: list[str] = []
+    terms: list[str] = []
+    for paragraph in (p.strip("\n") for text in texts for p in re.split(r"\n[ \t]*\n", text)):
+        if paragraph.startswith("Entry:"):
+            named = " ".join(paragraph.removeprefix("Entry:").split()).removesuffix(".")
+            terms += [t.strip() for t in named.split(";") if t.strip()]
+        elif paragraph.startswith("    "):
+            paragraphs.append(paragraph)
+        elif paragraph.strip():
+            paragraphs.append(" ".join(paragraph.split()))
+    return tuple(paragraphs), tuple(dict.fromkeys(terms))
 
 
 def code(one: Experiment) -> str:

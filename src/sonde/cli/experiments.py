@@ -13,6 +13,7 @@ from sonde.core.errors import SondeError
 from sonde.experiment import CHAPTERS, Experiment
 from sonde.names import catalogue, squash
 from sonde.report import atlas_facts as facts
+from sonde.report.atlas import roughly
 from sonde.report.facts import Score
 from sonde.report.words import number, raw, shown
 from sonde.runs import shareable
@@ -36,7 +37,7 @@ def run(name: str, root: Path, seed: int, json: bool, quiet: bool) -> None:
         print(shown(f"{one.name}: {one.claim}", 1000))
         print(shown(one.source, 1000))
         if not quiet:
-            say(f"takes about {duration(one.seconds)}")
+            say(f"takes about {roughly(one.seconds)}")
     done = conduct(one, root, seed=_seed(seed), say=_nothing if quiet or json else say)
     if json:
         emit_json(_as_json(done.result, done.folder.path))
@@ -155,7 +156,7 @@ def atlas(
             outcomes.append(earlier[1])
             told(f"{before}: {earlier[1].verdict} (measured before)")
             continue
-        told(f"{before}: takes about {duration(one.seconds)}")
+        told(f"{before}: takes about {roughly(one.seconds)}")
         began = time.perf_counter()
         done = conduct(one, root, say=lambda text: told(f"  {text}"))
         outcomes.append(done.result)
@@ -239,7 +240,7 @@ def _needs(one: Experiment) -> str:
 
     data = f", needs {', '.join(one.data)}" if one.data else ""
     missing = "" if available(one) else " (not on this machine)"
-    return f"about {duration(one.seconds)}{data}{missing}"
+    return f"about {roughly(one.seconds)}{data}{missing}"
 
 
 def _listed(one: Experiment, trains: bool) -> dict[str, Any]:

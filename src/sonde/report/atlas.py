@@ -18,6 +18,7 @@ from sonde.report.html import date, template
 ROWS = 200  # of a table on a page; result.json has all
 TONES = {facts.HOLDS: "good", facts.ACROSS: "near", facts.REFUTED: "warn", facts.FAILED: "fail"}
 INDEX = "index.html"
+PLANNED = "not run yet"
 
 
 def pages(atlas: facts.Atlas) -> Iterator[tuple[str, str]]:
@@ -74,14 +75,30 @@ def _link(one: facts.Conducted | None) -> Link | None:
 
 
 # ---------------------------------------------------------------- the index
-def _counts(entries: Sequence[facts.Conducted | facts.Planned]) -> list[tuple[str, int, str]]:
-    """Verdicts in words, how many experiments have each, and their tone; those that none has are left out."""
-    verdicts = [e.verdict if isinstance(e, facts.Conducted) else "not done yet" for e in entries]
+def _counts(entries: Sequence[facts.Conducted | facts.Planned]) -> list[tuple[int, str, str]]:
+    """How many experiments have each verdict, the verdict of one or of several, and its tone; none is left out."""
+    verdicts = [e.verdict if isinstance(e, facts.Conducted) else PLANNED for e in entries]
     order = (
-        (facts.HOLDS, "good"), (facts.ACROSS, "near"), (facts.REFUTED, "warn"), (facts.FAILED, "fail"),
-        (facts.UNFINISHED, "open"), ("not done yet", "open"),
-    )  # fmt: skip
-    return [(verdict, verdicts.count(verdict), tone) for verdict, tone in order if verdict in verdicts]
+        (facts.HOLDS, "hold", "good"),
+        (facts.ACROSS, "hold, but an interval reaches across its bound", "near"),
+        (facts.REFUTED, "do not hold", "warn"),
+        (facts.FAILED, "failed", "fail"),
+        (facts.UNFINISHED, "not finished", "open"),
+        (PLANNED, PLANNED, "open"),
+    )
+    counted = [(verdicts.count(one), one, several, tone) for one, several, tone in order]
+    return [(n, one if n == 1 else several, tone) for n, one, several, tone in counted if n]
+
+
+def roughly(seconds: float) -> str:
+    """An estimate of time.
+
+    >>> roughly(4), roughly(150), roughly(4000)
+    ('4 s', '3 min', '1.1 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{math.ceil(seconds / 60)} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)
@@ -123,8 +140,8 @@ def _chapters(atlas: facts.Atlas) -> list[Chapter]:
 def _item(entry: facts.Conducted | facts.Planned, most: int = 3) -> Item:
     if isinstance(entry, facts.Planned):
         needs = f"; needs {', '.join(entry.data)}" if entry.data else ""
-        note = f"Takes about {words.seconds(entry.seconds)}{needs}."
-        return Item(entry.name, entry.claim, entry.source, "not done yet", "open", note=note, command=entry.command)
+        note = f"Takes about {roughly(entry.seconds)}{needs}."
+        return Item(entry.name, entry.claim, entry.source, PLANNED, "open", note=note, command=entry.command)
     lines = tuple(_check(c) for c in entry.checks)
     first = entry.figures[0] if entry.figures else None
     return Item(
@@ -203,7 +220,7 @@ def _said(value: float, unit: str, percent: bool) -> str:
     if not math.isfinite(value):
         return words.number(value)
     text = f"{100 * value if percent else value:.6g}"
-    text = words.number(int(text)) if text.lstrip("-").isdigit() else text.replace("-", "−")
+    text = words.number(int(text)) if text.lstrip("-").isdigit() else text.replace("e-0", "e-").replace("-", "−")
     if percent:
         return f"{text}{words.THIN}%"
     return text + (f"{words.THIN}{words.shown(unit, 24)}" if unit not in ("", "1") else "")
@@ -211,7 +228,9 @@ def _said(value: float, unit: str, percent: bool) -> str:
 
 def _wanted(low: float | None, high: float | None, said: Any) -> str:
     if low is not None and high is not None:
-        return f"exactly {said(low)}" if low == high else f"{said(low)} to {said(high)}"
+        if said(low) == said(high):
+            return f"exactly {said(low)}" if low == high else f"{said(low)} up to rounding"
+        return f"{said(low)} to {said(high)}"
     if low is not None:
         return f"at least {said(low)}"
     return f"at most {said(high)}" if high is not None else ""
@@ -228,7 +247,7 @@ def _track(c: facts.Checked, said: Any) -> Track | None:
     if not all(map(math.isfinite, named)):
         return None
     low, high = min(named), max(named)
-    if not high - low > 1e-9 * max(1.0, abs(high), abs(low)):
+    if not high - low > 1e-5 * max(abs(high), abs(low)):
         return None
     edge = 0.08 * (high - low)
     low, high = low - edge, high + edge
@@ -241,9 +260,10 @@ def _track(c: facts.Checked, said: Any) -> Track | None:
     zone = (0.0 if c.at_least is None else at(c.at_least), 100.0 if c.at_most is None else at(c.at_most))
     ends = None if s.interval is None else (at(s.interval[0]), at(s.interval[1]))
     published = None if c.published is None else at(c.published)
-    places = words.places_for((100 * low, 100 * high) if s.percent else (low, high))
+    ends_ = (100 * low, 100 * high) if s.percent else (low, high)
+    places = words.places_for(ends_) if high - low > 1e-4 else None
     unit = f"{words.THIN}%" if s.percent else ""
-    first, last = (words.number(float(100 * v if s.percent else v), places) + unit for v in (low, high))
+    first, last = (words.number(float(v), places) + unit for v in ends_)
     return Track(at(s.value), ends, zone, published, first, last)
 
 

@@ -52,8 +52,9 @@ class Drawn:
 
 
 def figure_path(name: str, drawn: Drawn) -> str:
-    """Where the site holds a figure of the experiment `name`."""
-    return f"figures/{slug(name)}-{drawn.file}"
+    """Where the site holds a figure of the experiment `name`, whose name it begins with."""
+    own = f"{slug(name)}-"
+    return f"figures/{drawn.file}" if drawn.file.startswith(own) else f"figures/{own}{drawn.file}"
 
 
 @dataclass(frozen=True)
