@@ -49,6 +49,6 @@ class Crop(Method):
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2: a window of each row."""
         x = images(batch, self)
-        side = uniform(x, self.least, 1.0).sqrt()  # (N,)
-        corner = torch.stack([uniform(x, 0.0, 1.0), uniform(x, 0.0, 1.0)], dim=1) * (1 - side)[:, None]  # (N, 2)
-        return replace(batch, x=crop(x, corner, side[:, None].expand(-1, 2)))
+        side = uniform(x, self.least, 1.0).sqrt()[:, None]  # (N, 1)
+        corner = torch.rand(len(x), 2, device=x.device, dtype=x.dtype) * (1 - side)  # (N, 2)
+        return replace(batch, x=crop(x, corner, side.expand(-1, 2)))

@@ -23,7 +23,10 @@ def flip(x: Tensor, chosen: Tensor, axis: int) -> Tensor:
 
     x: (N, C, H, W). Returns (N, C, H, W).
     """
-    return torch.where(chosen[:, None, None, None], x.flip(axis), x)
+    forward = torch.arange(x.shape[axis], device=x.device)
+    index = torch.where(chosen[:, None], forward.flip(0), forward)  # (N, W) or (N, H): where each pixel comes from
+    index = index[:, None, None] if axis == 3 else index[:, None, :, None]
+    return x.gather(axis, index.expand_as(x))
 
 
 class Flip(Method):
