@@ -68,11 +68,12 @@ def find(name: str) -> Experiment:
     for one in known:
         if squash(one.name) == squash(name):
             return one
-    if squash(name) in [squash(e.name) for e in catalogue("recipes")]:
-        raise SondeError(
-            f"{name} is a recipe without an experiment: nothing says what it should reach",
-            f"train it: sonde train --recipe {name}",
-        )
+    for recipe in catalogue("recipes"):
+        if squash(recipe.name) == squash(name):
+            raise SondeError(
+                f"{recipe.name} is a recipe without an experiment: nothing says what it should reach",
+                f"train it: sonde train --recipe {recipe.name}",
+            )
     near = did_you_mean(name, [e.name for e in known]) or "`sonde recipes` lists them"
     raise SondeError(f"there is no experiment called {name!r}", near)
 
@@ -82,9 +83,15 @@ def available(one: Experiment) -> bool:
     from sonde.data.catalogue import SETS
     from sonde.data.fetch import places
 
-    files = {entry.name: entry.files for entry in SETS}
-    names = [name.lower().replace("_", "-") for name in one.data]
-    return all(any(p.is_file() for p in places(n, f.file)) for n in names for f in files.get(n, ()))
+    files = {entry.name: [f.file for f in entry.files] for entry in SETS}  # none for a set that comes with a package
+
+    def here(name: str) -> bool:
+        named = name.lower().replace("_", "-")
+        if named in files:
+            return all(any(p.is_file() for p in places(named, f)) for f in files[named])
+        return any(p.is_dir() for p in places(name, ""))  # one that only its experiment can read
+
+    return all(map(here, one.data))
 
 
 def chapter(text: str) -> str:

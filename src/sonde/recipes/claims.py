@@ -19,7 +19,7 @@ from sonde.experiment import Check, Figure, Finding, Lab
 
 if TYPE_CHECKING:
     from sonde.data import Dataset
-    from sonde.report.facts import Curve
+    from sonde.report.facts import Curve, Retained
     from sonde.training import Trained
 
 
@@ -70,6 +70,8 @@ def learned(lab: Lab, recipe: Recipe, *bars: Bar) -> Generator[Finding, None, Tr
         "train",
         {"steps": trained.facts.step},
     )
+    if trained.facts.retained is not None:
+        yield matrix(trained.facts.retained)
     drawn = course(trained)
     if drawn is not None:
         yield drawn
@@ -85,7 +87,8 @@ def measured(trained: Trained, name: str) -> Measure:
 def private(trained: Trained) -> Measure:
     """Epsilon: what the training spent of its records' privacy, by the accountant."""
     spent = trained.facts.privacy
-    assert spent is not None, "a recipe that trains privately"  # noqa: S101 - our own recipes
+    if spent is None:
+        raise ValueError(f"{trained.folder.name} was not trained privately")
     how = {"delta": spent.delta, "accountant": spent.accountant, "interval": "none: it is computed"}
     return Measure(
         "privacy/epsilon", spent.epsilon, "1", spent.records, "lower", "Dwork and Roth, 2014", None, "train", how
@@ -134,13 +137,16 @@ def attacked_table(trained: Trained, data: Dataset, attack: Build[Any], rows: in
     )
 
 
-def against_trees(trained: Trained, data: Dataset) -> Measure:
-    """How many more of the test rows are right than by gradient-boosted trees, in points: paired over the rows."""
+def against_trees(trained: Trained, data: Dataset, seconds: float = 60.0) -> Measure:
+    """How many more of the test rows are right than by gradient-boosted trees, in points: paired over the rows.
+
+    seconds: for all baselines; see `audits.quality.baselines`.
+    """
     from sonde.audits.quality import baselines
     from sonde.results import predictions
 
     guess, _ = predictions(trained.bundle, data, "test")
-    trees = baselines(data, prediction=guess)[-1]
+    trees = baselines(data, seconds, prediction=guess)[-1]
     found = trees.comparison
     ends = None if found is None or found.interval is None else tuple(100 * e for e in found.interval)
     return Measure(
@@ -165,6 +171,14 @@ def between_groups(trained: Trained, data: Dataset, field: str, reference: str |
     group = data.fields[field][data.splits["test"]]
     at = None if reference is None else names.index(reference)
     return fairness_measures(truth, guess.argmax(1), group, names, reference=at)
+
+
+def matrix(kept: Retained) -> Figure:
+    """What a net that learns several things in turn still knows of each."""
+    from sonde.report.retained import figure
+
+    caption = "The share of each experience's test rows that is right, before training and after each stage."
+    return Figure("retained", caption, figure(kept.matrix, kept.names))
 
 
 def course(trained: Trained) -> Figure | None:
