@@ -116,6 +116,8 @@ def test_data_that_is_not_here_is_known_without_reading_it(monkeypatch: pytest.M
     assert not atlas.available(experiment(whole, data=("digits", "mnist")))
     assert not atlas.available(experiment(whole, data=("letters",)))
     (tmp_path / "letters").mkdir()
+    assert not atlas.available(experiment(whole, data=("letters",)))
+    (tmp_path / "letters" / "a.txt").touch()
     assert atlas.available(experiment(whole, data=("letters",)))
 
 

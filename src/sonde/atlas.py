@@ -79,17 +79,18 @@ def find(name: str) -> Experiment:
 
 
 def available(one: Experiment) -> bool:
-    """Whether the data sets that it needs are on this machine; their content is looked at when they are opened."""
+    """Whether the data sets that it needs are on this machine: the folder of each holds something.
+
+    What it holds is looked at when it is opened, where a set may have a choice of files.
+    """
     from sonde.data.catalogue import SETS
     from sonde.data.fetch import places
 
-    files = {entry.name: [f.file for f in entry.files] for entry in SETS}  # none for a set that comes with a package
+    embedded = {entry.name for entry in SETS if not entry.files}  # those that come with a dependency
 
     def here(name: str) -> bool:
         named = name.lower().replace("_", "-")
-        if named in files:
-            return all(any(p.is_file() for p in places(named, f)) for f in files[named])
-        return any(p.is_dir() for p in places(name, ""))  # one that only its experiment can read
+        return named in embedded or any(p.is_dir() and any(p.iterdir()) for p in places(named, ""))
 
     return all(map(here, one.data))
 
