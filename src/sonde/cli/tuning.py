@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ABSENT = {"lr": None, "patience": None, "time": None, "stream": None, "parallel": None, "compile_": False}
 """Options of training that are not this command's; its own --lr and --time mean something else."""
-OF_SEARCH = ("trials", "time", "search", "metric", "pruner", "resume", "train_best", "epochs")
+OF_SEARCH = ("trials", "time", "search", "metric", "pruner", "resume", "train_best")
 OF_RANGE = ("low", "high", "seeds")
 DESCRIBING = (
     *("target", "sensitive", "task", "encoding", "size", "test", "val", "net", "recipe", "batch_size"),
@@ -87,6 +87,8 @@ def _range_data(test: RangeTest) -> dict[str, Any]:
     return {
         "rule": test.rule,
         "own": test.rate,
+        "anneals": test.anneals,
+        "chosen": test.chosen,
         "suggestion": test.suggestion,
         "suggestions": {k: {"rate": m, "lowest": a, "highest": b} for k, (m, a, b) in test.suggestions.items()},
         "settings": None if test.suggestion is None else test.settings(test.suggestion),
@@ -115,17 +117,20 @@ def _show_range(test: RangeTest, again: str | None, figure: Path) -> None:
         print("see     whether the data can be learned at all, or give more steps: --steps 600")
         print(f"figure  {figure}")
         return
-    print(f"Train at {test.suggestion:g}; the recipe's own rate is {test.rate:g}.")
+    print(f"Try {test.suggestion:g}; the recipe's own rate is {test.rate:g}.")
     print()
     rows = []
     for name, (rate, low, high) in found.items():
-        rows.append([name, f"{rate:g}", f"{low:.2g} to {high:.2g}" if high > low else "", RULES[name]])
+        mark = " *" if name == test.chosen else ""
+        rows.append([name + mark, f"{rate:g}", f"{low:.2g} to {high:.2g}" if high > low else "", RULES[name]])
     few = len(test.curves)
     table(["by rule", "rate", f"over {few} seeds" if few > 1 else "", "what it is"], rows, numeric=(1, 2))
     print()
     if test.still_falling:
         print("the loss was still falling at the highest rate: there may be better ones beyond; raise --to")
-    print(f"tested in {duration(test.seconds)}, on training batches; a figure of a few steps, not of a whole training")
+    why = "its schedule lets the rate fall from its peak" if test.anneals else "its rate stays as it is"
+    print(f"* fits this recipe: {why}. It is read off a few steps; a whole training may prefer another.")
+    print(f"tested in {duration(test.seconds)}")
     print(f"figure  {figure}")
     print(f"go on   {again}")
 
@@ -242,12 +247,16 @@ def _show_trials(tuned: Tuned, percent: bool) -> None:
     shown_trials = tuned.ranked[:MOST_SHOWN]
     if tuned.trials[0].value is not None and tuned.trials[0] not in shown_trials:
         shown_trials.append(tuned.trials[0])
+    # A loss tells most and a share is what people know: both are shown where both were measured.
+    also = [n for n in tuned.best.scores if n in SHARES and n != tuned.metric][:1]
     rows = []
     for t in shown_trials:
         name = "as it was" if t.number == 0 else str(t.number + 1)
-        rows.append([name, measured(t.value or 0.0, None, percent), *(shown(t.values.get(p, "")) for p in paths)])
+        known = [measured(t.value or 0.0, None, percent), *(measured(t.scores[n], None, True) for n in also)]
+        rows.append([name, *known, *(shown(t.values.get(p, "")) for p in paths)])
     heads = [p.removeprefix("objective.").removeprefix("methods.") for p in paths]
-    table(["trial", tuned.metric, *heads], rows, numeric=tuple(range(1, len(paths) + 2)))
+    heads = [tuned.metric, *also, *heads]
+    table(["trial", *heads], rows, numeric=tuple(range(1, len(heads) + 1)))
     if len(tuned.ranked) > len(shown_trials):
         print(f"and {len(tuned.ranked) - len(shown_trials)} more, in {tuned.folder.path / 'trials.jsonl'}")
 
@@ -263,9 +272,9 @@ def _show_honest(tuned: Tuned, percent: bool) -> None:
         f"the score above is the best of {honest.tries} on {honest.rows:,} rows"
     )
     low, high = honest.gain_interval
-    told = "clearly better" if low > 0 else "clearly worse" if high < 0 else "which these rows cannot tell from none"
+    told = "better" if low > 0 else "worse" if high < 0 else "too close to call"
     gain = f"{100 * honest.gain:.2f} points" if percent else f"{honest.gain:.3g}"
-    print(f"gain over the recipe as it was, on such rows: {gain} ({interval(honest.gain_interval, percent)}), {told}")
+    print(f"gain over the recipe as it was, on such rows: {gain} ({interval(honest.gain_interval, percent)}): {told}")
 
 
 # ---------------------------------------------------------------- words

@@ -20,6 +20,7 @@ from sonde.core import Budget, Build, Event, Method, Recipe, Run, SondeError, St
 from sonde.core.backprop import NonFinite
 from sonde.core.engine import rng_state, set_rng_state
 from sonde.methods import LBFGS, Descend, EarlyStopping, ReduceOnPlateau
+from sonde.names import snake
 from sonde.optim.schedules import Constant
 from sonde.recipes.defaults import updates
 from sonde.tuning.privacy import check_public
@@ -27,22 +28,25 @@ from sonde.tuning.rates import Curve, curve, highest
 
 RULES = {
     "steepest": "where the loss falls fastest per decade",
-    "valley": "the middle of the stretch in which it falls",
     "minimum / 10": "a tenth of the rate at which it is lowest",
+    "minimum / 3": "a third of it",
+    "minimum": "where the loss is lowest: about the highest rate of use",
 }
-HEADLINE = "valley"
 
 
 @dataclass(frozen=True)
 class RangeTest:
     """What a range test found.
 
-    rate: the recipe's own learning rate. curves: one a seed. others: further rates of the update rule that were scaled
-    in proportion (Muon's for what is no matrix), by name. seconds: what it took.
+    rule: the update rule's name. rate: the recipe's own learning rate, which its schedule multiplies.
+    anneals: whether the schedule, or an average in its place, lets the rate fall. curves: one a seed.
+    others: further rates of the update rule, scaled in proportion (Muon's for what is no matrix), by name.
+    seconds: what it took.
     """
 
     rule: str
     rate: float
+    anneals: bool
     others: Mapping[str, float]
     curves: tuple[Curve, ...]
     seconds: float
@@ -63,10 +67,19 @@ class RangeTest:
         }
 
     @property
+    def chosen(self) -> str:
+        """The rule that fits the recipe's schedule.
+
+        A peak from which the rate falls may be as high as training bears; a rate that stays must also settle. A tenth,
+        which is usually advised, was worse in everything that was measured (docs/tuning.md).
+        """
+        return "minimum" if self.anneals else "minimum / 3"
+
+    @property
     def suggestion(self) -> float | None:
         """The rate to begin with; None where the loss did not clearly fall."""
         found = self.suggestions
-        return found[HEADLINE][0] if found else None
+        return found[self.chosen][0] if found else None
 
     @property
     def still_falling(self) -> bool:
@@ -145,6 +158,7 @@ def range_test(
         raise SondeError(f"{steps} steps of {seeds} seeds show no curve", "give 20 steps or more, and one seed or more")
     check_public(recipe, despite_privacy, "a range test")
     bare, rate, others = prepared(recipe)
+    build = next(b for b in recipe.methods if updates(b))
     before, began = rng_state(), time.perf_counter()
     try:
         curves = []
@@ -153,8 +167,8 @@ def range_test(
             tell(f"seed {seed}: {_told(curves[-1])}")
     finally:
         set_rng_state(before)
-    rule = next(b.make.__name__ for b in recipe.methods if updates(b))
-    return RangeTest(rule, rate, others, tuple(curves), time.perf_counter() - began)
+    name = snake(build.make.__name__)
+    return RangeTest(name, rate, anneals(build), others, tuple(curves), time.perf_counter() - began)
 
 
 def prepared(recipe: Recipe) -> tuple[Recipe, float, dict[str, float]]:
@@ -163,7 +177,7 @@ def prepared(recipe: Recipe) -> tuple[Recipe, float, dict[str, float]]:
     if build is None:
         raise SondeError("the recipe has no update rule", "add one: --with adamw")
     parameters = inspect.signature(build.make).parameters
-    name = build.make.__name__.lower()
+    name = snake(build.make.__name__)
     if "lr" not in parameters:
         raise SondeError(f"{name} has no learning rate that could be raised", "choose another rule: --with adamw")
     if build.make is LBFGS and build.arguments.get("line_search", parameters["line_search"].default):
@@ -181,6 +195,16 @@ def prepared(recipe: Recipe) -> tuple[Recipe, float, dict[str, float]]:
     )
     others = {p: given(p) for p in parameters if p.endswith("_lr")}
     return recipe.changed(methods=kept), given("lr"), others
+
+
+def anneals(build: Build[Any]) -> bool:
+    """Whether an update rule ends far below the rate it is given, by its schedule, or averages in place of that."""
+    parameters = inspect.signature(build.make).parameters
+    if "schedule" not in parameters:
+        return "warmup" in parameters  # schedule-free
+    schedule = build.arguments.get("schedule", parameters["schedule"].default)
+    schedule = schedule() if isinstance(schedule, Build) else schedule
+    return bool(schedule(999, 1000) <= 0.1)
 
 
 def _seeded(recipe: Recipe, seed: int) -> Recipe:

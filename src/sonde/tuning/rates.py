@@ -1,8 +1,8 @@
 """What a learning-rate range test shows: losses against rates, smoothed, and the rates that they suggest.
 
 Smith, Cyclical learning rates for training neural networks, 2017, section 3.3, reads the range of useful rates off such
-a curve; the two rules of thumb, the steepest descent and a tenth of the minimum, are those that Howard and Gugger, Deep
-learning for coders, 2020, chapter 5, made common.
+a curve: from where training begins to work to where it begins to fail. The steepest descent and a tenth of the minimum
+are rules of thumb for a rate that stays constant, common since Howard and Gugger, Deep learning for coders, 2020.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 # S steps
 
 WIDTH = 0.12  # decades: the standard deviation of the smoothing kernel, two to three steps of the default test
-SURE = 4.0  # how many standard errors of the smoothed loss a fall must have to be one
-START = 0.05  # share of the fall from which the loss counts as falling
+SURE = 5.0  # how many standard errors of the smoothed loss a fall must have to be one: it is the largest of many
+EDGE = 0.05  # share of the fall by which the loss must exceed its minimum to be off the bottom
 
 
 @dataclass(frozen=True)
@@ -54,34 +54,37 @@ class Curve:
 
     @property
     def noise(self) -> float:
-        """The standard error of the smoothed loss, from what the smoothing left over up to the minimum."""
-        upto = slice(0, self.lowest + 1)
-        rest = np.asarray(self.losses[upto]) - np.asarray(self.smoothed[upto])
-        rest = rest[np.isfinite(rest)]
-        if len(rest) < 3:
+        """The standard error of the smoothed loss, from how much losses differ from the next, up to the minimum."""
+        upto = max(self.lowest + 1, len(self.losses) // 2)
+        steps = np.diff(np.asarray(self.losses[:upto]))
+        steps = steps[np.isfinite(steps)]
+        if len(steps) < 3:
             return math.inf
-        spread = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))  # of a normal distribution, by its quartiles
+        # 1.48 times the median is the standard deviation of a normal distribution; a difference has two of them.
+        spread = 1.4826 * float(np.median(np.abs(steps))) / math.sqrt(2)
         per_decade = (len(self.rates) - 1) / max(1e-9, math.log10(self.rates[-1] / self.rates[0]))
         return spread / math.sqrt(max(1.0, 2 * math.sqrt(math.pi) * WIDTH * per_decade))  # of a Gaussian kernel
 
     def suggested(self) -> dict[str, float]:
-        """The rates by rule: `steepest`, `valley`, `minimum / 10`; none where the loss did not clearly fall.
+        """The rates by rule, the lowest usually first; none where the loss did not clearly fall.
 
-        steepest: where the smoothed loss falls fastest per decade. valley: the geometric middle of the stretch in
-        which it falls. minimum / 10: a decade below its minimum.
+        steepest: where the smoothed loss falls fastest per decade. minimum: where it is lowest, which is about the
+        highest rate of use (Smith's upper bound); of a flat bottom the geometric middle. The others: a part of that.
         """
         low = self.lowest
         if low < 2 or not self.fall > SURE * self.noise:
             return {}
-        decades = np.log10(np.asarray(self.rates[: low + 1]))
-        smoothed = np.asarray(self.smoothed[: low + 1])
-        slopes = np.gradient(smoothed, decades)
-        above = np.flatnonzero(smoothed > self.level - START * self.fall)
-        begin = decades[above[-1]] if len(above) else decades[0]
+        decades, smoothed = np.log10(np.asarray(self.rates)), np.asarray(self.smoothed)
+        slopes = np.gradient(smoothed, decades)[: low + 1]
+        high = smoothed > smoothed[low] + EDGE * self.fall + 2 * self.noise
+        first = low - int(np.argmax([*high[low::-1], True])) + 1
+        last = low + int(np.argmax([*high[low:], True])) - 1
+        bottom = (decades[first] + decades[last]) / 2
         return {
             "steepest": float(10 ** decades[int(slopes.argmin())]),
-            "valley": float(10 ** ((begin + decades[-1]) / 2)),
-            "minimum / 10": float(10 ** (decades[-1] - 1)),
+            "minimum / 10": float(10**bottom / 10),
+            "minimum / 3": float(10**bottom / 3),
+            "minimum": float(10**bottom),
         }
 
 
