@@ -36,6 +36,7 @@ from sonde.report.facts import Score
 from sonde.runs import RunFolder
 
 RESULT = "result.json"
+LABELS = {"robustness/pgd": "Right under attack (PGD)", "training/time": "Time to train"}
 INTERRUPTED = 130  # the exit code of what a person stopped
 
 
@@ -259,7 +260,7 @@ def _score(m: Measure) -> Score:
     from sonde.results import label_of
 
     plain = replace(m, value=float(m.value), n=int(m.n), settings=_plain(m.settings))
-    return Score.of(plain, label=label_of(m), percent=_is_share(m))
+    return Score.of(plain, label=LABELS.get(m.name, label_of(m)), percent=_is_share(m))
 
 
 def _is_share(m: Measure) -> bool:

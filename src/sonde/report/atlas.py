@@ -284,11 +284,24 @@ def _shown(one: facts.Conducted, found: facts.Found) -> Shown:
     if found.figure:
         return Shown(found.figure.caption, facts.figure_path(one.name, found.figure))
     table = found.table or facts.Tabled("", "", (), ())
-    numeric = tuple(all(_numeric(row[i]) for row in table.rows) for i in range(len(table.columns)))
-    rows = tuple(tuple(_cell(cell) for cell in row) for row in table.rows[:ROWS])
-    return Shown(
-        table.caption, columns=table.columns, numeric=numeric, rows=rows, left_out=max(0, len(table.rows) - ROWS)
-    )
+    columns = [[row[i] for row in table.rows[:ROWS]] for i in range(len(table.columns))]
+    numeric = tuple(all(_numeric(cell) for cell in column) for column in columns)
+    texts = [
+        _column(column) if plain else list(map(_cell, column)) for column, plain in zip(columns, numeric, strict=True)
+    ]
+    left_out = max(0, len(table.rows) - ROWS)
+    rows = tuple(zip(*texts, strict=True))
+    return Shown(table.caption, columns=table.columns, numeric=numeric, rows=rows, left_out=left_out)
+
+
+def _column(cells: Sequence[Any]) -> list[str]:
+    """Numbers below each other with the same decimals, unless they are of very different size."""
+    sizes = [abs(c) for c in cells if isinstance(c, float) and c and math.isfinite(c)]
+    texts = [_cell(c) for c in cells]
+    if not sizes or max(sizes) > 1e4 * min(sizes) or any("e" in t for t in texts):
+        return texts
+    places = max(len(t.partition(".")[2]) for t, c in zip(texts, cells, strict=True) if isinstance(c, float))
+    return [words.number(c, places) if isinstance(c, float) else t for t, c in zip(texts, cells, strict=True)]
 
 
 def _numeric(cell: Any) -> bool:
