@@ -16,7 +16,7 @@ from sonde.data.rows import Split
 from sonde.experiment import Check, Figure, Finding, Lab
 from sonde.nets import MLP
 from sonde.objectives import Classify
-from sonde.recipes.claims import Bar, Logits, against_trees, attacked, learned, measured, private
+from sonde.recipes.claims import Bar, Logits, Told, against_trees, attacked, learned, measured, private
 from sonde.training import Trained
 
 
@@ -65,6 +65,12 @@ def test_the_course_of_training_is_drawn(done: tuple[list[Finding], Trained]) ->
 def test_the_seed_of_the_lab_is_the_seed_of_the_training(tmp_path: Path) -> None:
     recipes = [drained(learned(Lab(tmp_path, seed), tiny(0.1)))[1].folder.read("recipe.json") for seed in (0, 5)]
     assert [r["seed"] for r in recipes] == [0, 5]
+
+
+def test_a_long_training_says_how_far_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = tiny(1).train(tiny(1).start(load("digits"), extra=(Told(said.append, every=0.0),)), load("digits"))
+    assert len(said) == run.step and said[-1].endswith("100 % of the stage")
 
 
 def test_an_attack_of_no_size_leaves_the_accuracy_and_one_of_full_size_nothing(

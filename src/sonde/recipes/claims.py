@@ -7,14 +7,15 @@ trained = yield from learned(lab, mnist(), Bar("quality/accuracy", at_least=0.99
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from sonde.core import Build, Measure, Recipe, Run
+from sonde.core import Build, Event, Measure, Method, Recipe, Run, Stepped
 from sonde.experiment import Check, Figure, Finding, Lab
 
 if TYPE_CHECKING:
@@ -44,6 +45,19 @@ class Bar:
         )
 
 
+class Told(Method):
+    """Says now and then how far a training is. every: seconds between two lines."""
+
+    def __init__(self, say: Callable[[str], None], every: float = 20.0) -> None:
+        self.say, self.every, self._last = say, every, time.monotonic()
+
+    def on(self, run: Run, event: Event) -> None:
+        """See `Method.on`."""
+        if isinstance(event, Stepped) and time.monotonic() - self._last >= self.every:
+            self._last = time.monotonic()
+            self.say(f"step {run.step:,}, {100 * run.fraction:.0f} % of the stage")
+
+
 def learned(lab: Lab, recipe: Recipe, *bars: Bar) -> Generator[Finding, None, Trained]:
     """Train and measure a recipe: a check for each bar, the other measures, the time, and the course of training.
 
@@ -52,7 +66,8 @@ def learned(lab: Lab, recipe: Recipe, *bars: Bar) -> Generator[Finding, None, Tr
     from sonde.changes import over
 
     lab.say(f"training {recipe.name}")
-    trained = lab.train(over(recipe, seed=lab.seed) if lab.seed else recipe)
+    chosen = over(recipe, seed=lab.seed) if lab.seed else recipe
+    trained = lab.train(chosen, observers=[Told(lab.say)])
     for bar in bars:
         yield bar.against(measured(trained, bar.name))
     named = {bar.name for bar in bars}
