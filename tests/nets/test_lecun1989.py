@@ -52,7 +52,7 @@ def test_neighbourhoods_are_five_by_five_two_apart_with_background_beyond() -> N
 def test_weights_begin_within_the_papers_range() -> None:
     net = LeCun1989()
     for weight, inputs in ((net.h1, 25), (net.h2, 200), (net.h3.weight, 192), (net.output.weight, 30)):
-        assert 0.9 * 2.4 / inputs**0.5 < float(weight.abs().max()) <= 2.4 / inputs**0.5
+        assert 0.9 * 2.4 / inputs**0.5 < float(weight.detach().abs().max()) <= 2.4 / inputs**0.5
     assert net.output.bias.tolist() == [-1.0] * 10 and not net.h1_bias.any()
 
 
