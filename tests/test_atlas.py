@@ -254,6 +254,47 @@ def test_figures_of_one_name_and_of_hostile_names_stay_in_the_folder(tmp_path: P
     assert {p.name for p in done.folder.path.glob("*.svg")} == {"a.svg", "a-2.svg"}
 
 
+@pytest.mark.parametrize(
+    ("name", "how", "label", "percent"),
+    [
+        ("quality/accuracy", {}, "Accuracy", True),
+        ("xor/solved with 2", {"interval": "Wilson (1927)"}, "Solved with 2", True),
+        ("xor/solved with 2/lower", {"end": "lower end (Wilson)"}, "Solved with 2, lower end of the interval", True),
+        ("paths/ravine/steps", {}, "Ravine, steps", False),
+        ("robustness/pgd", {}, "Right under attack (PGD)", False),
+    ],
+)
+def test_a_measure_is_called_by_what_its_name_says(name: str, how: dict[str, str], label: str, percent: bool) -> None:
+    score = atlas.told(replace(measure(0.5), name=name, settings=how)).score
+    assert score is not None and (score.label, score.percent) == (label, percent)
+
+
+def test_what_a_docstring_says_of_source_and_numbers_stands_by_itself() -> None:
+    def told(lab: Lab) -> Iterator[Finding]:
+        """A claim, told
+        in two lines.
+        Source: Nobody, 1950.
+        Measured, on one core: 3
+        of 4.
+
+            a = b
+            b = c
+
+        Entry: perceptron;
+        XOR limit.
+        """
+        yield from ()
+
+    about, terms = atlas.background(experiment(told))
+    assert about[-4:] == (
+        "A claim, told in two lines.",
+        "Source: Nobody, 1950.",
+        "Measured, on one core: 3 of 4.",
+        "    a = b\n    b = c",
+    )
+    assert terms == ("perceptron", "XOR limit")
+
+
 # ---------------------------------------------------------------- what was kept
 def test_nothing_is_overwritten_and_the_newest_finished_result_is_shown(tmp_path: Path) -> None:
     one = experiment(whole)

@@ -36,6 +36,7 @@ from sonde.report.facts import Score
 from sonde.runs import RunFolder
 
 RESULT = "result.json"
+HEADED = r"\n(?=(?:Claim|Source|Published|Measured)\b[^.\n]*[:,])"  # lines of a docstring that begin something new
 LABELS = {"robustness/pgd": "Right under attack (PGD)", "training/time": "Time to train"}
 INTERRUPTED = 130  # the exit code of what a person stopped
 
@@ -260,14 +261,24 @@ def _score(m: Measure) -> Score:
     from sonde.results import label_of
 
     plain = replace(m, value=float(m.value), n=int(m.n), settings=_plain(m.settings))
-    return Score.of(plain, label=LABELS.get(m.name, label_of(m)), percent=_is_share(m))
+    return Score.of(plain, label=LABELS.get(m.name) or _label(m.name) or label_of(m), percent=_is_share(m))
+
+
+def _label(name: str) -> str:
+    """What a name of several parts says: `xor/solved with 2/lower` is of solved with 2, not of lower. Else nothing."""
+    _, *parts = name.split("/")
+    if len(parts) < 2:
+        return ""
+    ends = {"lower": "lower end of the interval", "upper": "upper end of the interval"}
+    text = ", ".join([*parts[:-1], ends.get(parts[-1], parts[-1])]).replace("_", " ")
+    return text[:1].upper() + text[1:]
 
 
 def _is_share(m: Measure) -> bool:
     from sonde.results import SHARES
 
-    wilson = str(m.settings.get("interval", "")).lower().startswith("wilson")  # which only shares have
-    return m.unit == "1" and (wilson or m.name.rpartition("/")[2] in SHARES)
+    how = f"{m.settings.get('interval', '')} {m.settings.get('end', '')}"
+    return m.unit == "1" and ("wilson" in how.lower() or m.name.rpartition("/")[2] in SHARES)  # only shares have his
 
 
 def _plain(value: Any) -> Any:
@@ -302,7 +313,7 @@ def background(one: Experiment) -> tuple[tuple[str, ...], tuple[str, ...]]:
         elif paragraph.startswith("    "):
             paragraphs.append(paragraph)
         elif paragraph.strip():
-            paragraphs.append(" ".join(paragraph.split()))
+            paragraphs += [" ".join(part.split()) for part in re.split(HEADED, paragraph)]
     return tuple(paragraphs), tuple(dict.fromkeys(terms))
 
 

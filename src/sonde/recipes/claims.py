@@ -8,8 +8,9 @@ trained = yield from learned(lab, mnist(), Bar("quality/accuracy", at_least=0.99
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -207,15 +208,21 @@ def course(trained: Trained) -> Figure | None:
     for curve, at in zip(curves, [axes] if len(curves) == 1 else axes, strict=True):
         _draw(curve, at, COLOURS)
         legend(at)
-    return Figure.of("course", "The course of training, on training rows and on validation rows.", drawing)
+    beside = " and on validation rows" if any(c.val and c.val.values for c in curves) else ""
+    return Figure.of("course", f"The course of training, on training rows{beside}.", drawing)
 
 
 def _draw(curve: Curve, axes: Any, colours: tuple[str, ...]) -> None:
     scale = 100 if curve.percent else 1
-    epochs = all(s is None or s.epochs for s in (curve.train, curve.val))
+    # A stage counts its own epochs: over several of them only steps go on.
+    epochs = all(s is None or _rising(s.epochs) for s in (curve.train, curve.val))
     for series, label, colour in ((curve.train, "training", colours[6]), (curve.val, "validation", colours[0])):
         if series is not None and series.values:
             at = series.epochs if epochs else series.steps
             axes.plot(at, [scale * v for v in series.values], color=colour, label=label, linewidth=1.6)
     axes.set_title(f"{curve.name}, %" if curve.percent else curve.name)
     axes.set_xlabel("epoch" if epochs else "step")
+
+
+def _rising(values: Sequence[float]) -> bool:
+    return bool(values) and all(a < b for a, b in pairwise(values))

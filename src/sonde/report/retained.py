@@ -37,7 +37,7 @@ def figure(matrix: Sequence[Sequence[float]], names: Sequence[str]) -> str:
     for t, name in enumerate([*names, "mean"]):
         x = LEFT + t * CELL + CELL // 2
         parts.append(f'<text x="{x}" y="{TOP - 10}" text-anchor="middle">{escape(_short(name, 7))}</text>')
-    parts.append(f'<text x="{LEFT}" y="16">accuracy on each experience, by the stage it was measured after</text>')
+    parts.append('<text x="10" y="16">accuracy on each experience, by the stage it was measured after</text>')
     for s, row in enumerate(matrix):
         y = TOP + s * CELL
         label = "before training" if s == 0 else f"after {names[s - 1] if s <= tasks else s}"
