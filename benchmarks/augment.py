@@ -233,11 +233,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="5 rounds")
     parser.add_argument("--only", nargs="+", default=[])
-    parser.add_argument("--rounds", type=int, default=0, help="pairs of rounds; 31 by default")
+    parser.add_argument("--rounds", type=int, default=0, help="pairs of rounds; 15 by default")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    rounds = given.rounds or (5 if given.quick else 31)
+    rounds = given.rounds or (5 if given.quick else 15)
     out = given.out or (None if given.quick else HERE / "results" / "augment.json")
     if not given.child:  # the environment must stand before the first import of torch
         with tempfile.TemporaryDirectory() as home:
