@@ -13,7 +13,7 @@ import torch
 import sonde
 from sonde.core import Build, Recipe, Refused, SondeError
 from sonde.data import Dataset, load
-from sonde.methods import Validate
+from sonde.methods import EarlyStopping, Validate
 from sonde.names import parse
 from sonde.recipes.defaults import Wishes, decided_by, for_data
 from sonde.training import Interrupted, recipe_from_file
@@ -163,7 +163,10 @@ def test_hopeless_trials_are_given_up(digits: Dataset) -> None:
 
 
 def test_the_metric_is_what_early_stopping_watches(digits: Dataset) -> None:
-    asked = recipe(digits, "early_stopping(metric='accuracy', patience=3)", epochs=4)
+    asked = recipe(digits, epochs=4, patience=3)
+    asked = asked.changed(
+        methods=tuple(b.with_arguments(metric="accuracy") if b.make is EarlyStopping else b for b in asked.methods)
+    )
     tuned = search(asked, digits, space={"lr": "1e-3..1e-1 log"}, trials=3)
     assert tuned.metric == "accuracy" and not tuned.lower_is_better
     for t in tuned.ranked:  # the restored weights, so the best measurement, is what counts

@@ -13,8 +13,9 @@ from sonde.cli.words import Misused, spoken
 from sonde.core import Recipe, SondeError, rank_and_world
 from sonde.results import SHARES
 from sonde.runs import RunFolder
+from sonde.training import DATA_FILE
 from sonde.tuning.ramp import RULES, RangeTest, range_test
-from sonde.tuning.space import shown
+from sonde.tuning.space import Space, read_space, shown
 
 if TYPE_CHECKING:
     from sonde.tuning.search import Tuned
@@ -49,13 +50,10 @@ def command(given: Mapping[str, Any]) -> None:
     space = _space(given["search"])
     dataset, recipe = training.described(for_training, numbers, given["quiet"])
     keep_freed_memory()
-    try:
-        if given["lr"]:
-            _range(given, recipe, dataset)
-        else:
-            _search(given, recipe, dataset, space, seconds)
-    except SondeError as error:
-        raise _in_words(error) from None
+    if given["lr"]:
+        _range(given, recipe, dataset)
+    else:
+        _search(given, recipe, dataset, space, seconds)
 
 
 # ---------------------------------------------------------------- the range test
@@ -70,7 +68,7 @@ def _range(given: Mapping[str, Any], recipe: Recipe, dataset: Any) -> None:
         tell=(lambda text: None) if given["quiet"] else (lambda text: say(f"· {text}")),
         **{k: v for k, v in options.items() if v is not None},
     )
-    folder = RunFolder.create(given["output_dir"], f"{given['name'] or recipe.name}-lr")
+    folder = RunFolder.create(given["output_dir"], f"{_name(given, recipe)}-lr")
     figure = range_figure(test, f"Learning rates for {dataset.name}, {test.rule}")
     folder.write("lr.svg", figure)
     rate = test.suggestion
@@ -136,9 +134,7 @@ def _show_range(test: RangeTest, again: str | None, figure: Path) -> None:
 
 
 # ---------------------------------------------------------------- the search
-def _search(
-    given: Mapping[str, Any], recipe: Recipe, dataset: Any, space: dict[str, Any] | None, seconds: float | None
-) -> None:
+def _search(given: Mapping[str, Any], recipe: Recipe, dataset: Any, space: Space | None, seconds: float | None) -> None:
     from sonde.tuning.figures import search_figure
     from sonde.tuning.search import search
 
@@ -163,7 +159,7 @@ def _search(
     figure = tuned.folder.path / "search.svg"
     tuned.folder.write("search.svg", search_figure(tuned, f"Search on {dataset.name}: {len(tuned.trials)} trials"))
     best = tuned.folder.path / "best.json"
-    again = _train_best_command(given, recipe, best)
+    again = spoken(["train", "--recipe", str(best)])
     found = _search_data(tuned) | {"train": again, "recipe": str(best), "figure": str(figure)}
     tuned.folder.write("result.json", found)
     if not given["train_best"]:
@@ -179,7 +175,7 @@ def _search(
             dataset,
             recipe=tuned.recipe,
             output_dir=given["output_dir"],
-            name=f"{given['name'] or recipe.name}-best",
+            name=f"{_name(given, recipe)}-best",
             observers=watchers,
             command=again,
         ),
@@ -278,14 +274,14 @@ def _show_honest(tuned: Tuned, percent: bool) -> None:
 
 
 # ---------------------------------------------------------------- words
-def _space(texts: Sequence[str]) -> dict[str, Any] | None:
-    space = {}
+def _space(texts: Sequence[str]) -> Space | None:
+    space: dict[str, str] = {}
     for text in texts:
         path, equals, values = text.partition("=")
         if not equals:
             raise Misused(f"--search {text!r} has no values", "write PATH=VALUES, e.g. 'lr=1e-4..1e-1 log'")
         space[path.strip()] = values.strip()
-    return space or None
+    return read_space(space) or None
 
 
 def _train_command(given: Mapping[str, Any], settings: Mapping[str, float], rule: str) -> str:
@@ -298,9 +294,8 @@ def _rates(settings: Mapping[str, float], rule: str) -> list[str]:
     return ["--lr", f"{settings['lr']:g}", *(word for text in others for word in ("--set", text))]
 
 
-def _train_best_command(given: Mapping[str, Any], recipe: Recipe, best: Path) -> str:
-    """The command that trains the best; data from memory's place is named again."""
-    return spoken(["train", "--recipe", str(best)])
+def _name(given: Mapping[str, Any], recipe: Recipe) -> str:
+    return str(given["name"] or DATA_FILE.sub("", recipe.name))
 
 
 def _described(given: Mapping[str, Any]) -> list[str]:
@@ -316,10 +311,3 @@ def _described(given: Mapping[str, Any]) -> list[str]:
         for value in given[name]:
             words += [f"--{name.rstrip('_')}", value]
     return [*words, "--download"] if given["download"] else words
-
-
-def _in_words(error: SondeError) -> SondeError:
-    """An error about an option of this command is one of usage."""
-    if error.code == 1 and any(f"--{n}" in error.remedy for n in ("metric", "search", "from")):
-        return Misused(error.cause, error.remedy)
-    return error

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sonde.core import SondeError
+from sonde.tuning import Misasked
 from sonde.tuning.space import Among, Between, Space
 from sonde.tuning.trials import Trial
 
@@ -35,7 +36,7 @@ class Adviser:
 
     def __init__(self, space: Space, lower: bool, seed: int, pruner: Pruner, longest: int, trials: int) -> None:
         if pruner not in get_args(Pruner):
-            raise SondeError(f"pruner {pruner!r} is not known", f"choose one of {', '.join(get_args(Pruner))}")
+            raise Misasked(f"pruner {pruner!r} is not known", f"choose one of {', '.join(get_args(Pruner))}")
         self.space, self.lower, self.seed, self.pruner, self.longest = space, lower, seed, pruner, longest
         self.startup = max(STARTUP, min(10, trials // 4))
         with _quiet():

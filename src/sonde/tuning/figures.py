@@ -97,7 +97,8 @@ def _points(
     above = [x for x, y in zip(xs, ys, strict=True) if y > high]
     below = [x for x, y in zip(xs, ys, strict=True) if y < low]
     for beyond, edge, arrow in ((above, high, "^"), (below, low, "v")):
-        axis.plot(beyond, [edge] * len(beyond), arrow, color=colour, markersize=5, clip_on=False)
+        if beyond:
+            axis.plot(beyond, [edge] * len(beyond), arrow, color=colour, markersize=5, clip_on=False)
 
 
 def _limits(tuned: Tuned) -> tuple[float, float]:

@@ -2,7 +2,8 @@
 
 Tsamardinos, Greasidou and Borboudakis, Bootstrapping the out-of-sample predictions for efficient and accurate
 cross-validation, 2018 (BBC), with one validation split in place of folds: rows are drawn with replacement,
-the best configuration is chosen on the rows drawn, and measured on those that were not.
+the best configuration is chosen on the rows drawn, and measured on those that were not. This takes away most of the
+optimism and not all: a try that was lucky on most of the rows looks good on the rest as well.
 
 Entry: overfitting.
 """

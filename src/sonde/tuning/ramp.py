@@ -23,6 +23,7 @@ from sonde.methods import LBFGS, Descend, EarlyStopping, ReduceOnPlateau
 from sonde.names import snake
 from sonde.optim.schedules import Constant
 from sonde.recipes.defaults import updates
+from sonde.tuning import Misasked
 from sonde.tuning.privacy import check_public
 from sonde.tuning.rates import Curve, curve, highest
 
@@ -153,9 +154,9 @@ def range_test(
     import time
 
     if not 0 < low < high < math.inf:
-        raise SondeError(f"the rates go from {low:g} to {high:g}", "give two positive numbers, the lower one first")
+        raise Misasked(f"the rates go from {low:g} to {high:g}", "give two positive numbers, the lower one first")
     if steps < 20 or seeds < 1:
-        raise SondeError(f"{steps} steps of {seeds} seeds show no curve", "give 20 steps or more, and one seed or more")
+        raise Misasked(f"{steps} steps of {seeds} seeds show no curve", "give 20 steps or more, and one seed or more")
     check_public(recipe, despite_privacy, "a range test")
     bare, rate, others = prepared(recipe)
     build = next(b for b in recipe.methods if updates(b))

@@ -22,7 +22,8 @@ from sonde.methods import EarlyStopping, Validate
 from sonde.methods.observe.validate import row_scores
 from sonde.methods.regularise.early_stopping import LOWER_IS_BETTER
 from sonde.runs import RunFolder
-from sonde.training import Interrupted, Watchers, interruptible
+from sonde.training import DATA_FILE, Interrupted, Watchers, interruptible
+from sonde.tuning import Misasked
 from sonde.tuning.asking import Adviser, Pruner, check_installed
 from sonde.tuning.optimism import Corrected, corrected
 from sonde.tuning.privacy import check_public
@@ -102,14 +103,18 @@ def search(
     if rank_and_world()[1] > 1:
         raise SondeError("a search runs in one process", "start it without torchrun")
     if trials < 1:
-        raise SondeError(f"{trials} trials find nothing", "give 1 or more; 20 is usual")
+        raise Misasked(f"{trials} trials find nothing", "give 1 or more; 20 is usual")
     check_public(recipe, despite_privacy, "a search")
     recipe, split = _measuring(recipe, data)
     metric = metric or _watched(recipe)
     chosen = read_space(space) if space is not None else default_space(recipe, len(data.splits["train"]))
     if metric == "loss" and (changing := [p for p in chosen if p.startswith("objective.") and ".net." not in p]):
-        raise SondeError(f"{changing[0]} changes what the loss is, so losses do not compare", "give another --metric")
-    check_space(recipe, chosen, data, own)
+        raise Misasked(f"{changing[0]} changes what the loss is, so losses do not compare", "give another --metric")
+    before = rng_state()
+    try:
+        check_space(recipe, chosen, data, own)
+    finally:
+        set_rng_state(before)
     about = {
         "recipe": recipe.to_data(),
         "space": {p: str(d) if not hasattr(d, "labels") else list(d.labels) for p, d in chosen.items()},
@@ -118,10 +123,9 @@ def search(
         "pruner": pruner,
         "fingerprint": data.fingerprint,
     }
-    folder = opened_folder(Path(output_dir), f"{name or recipe.name}-tune", about, resume)
+    folder = opened_folder(Path(output_dir), f"{name or DATA_FILE.sub('', recipe.name)}-tune", about, resume)
     lower = metric.partition("/")[0] in LOWER_IS_BETTER
     adviser = Adviser(chosen, lower, recipe.seed, pruner, _measurements(recipe, data), trials)
-    before = rng_state()
     job = _Search(recipe, data, chosen, metric, split, lower, adviser, folder, own, tell)
     try:
         with folder.held():
@@ -362,4 +366,4 @@ def _measurements(recipe: Recipe, data: Dataset) -> int:
 
 
 def _unknown(metric: str, known: Sequence[str] | Mapping[str, Any]) -> SondeError:
-    return SondeError(f"validation does not measure {metric!r}", f"choose --metric from {', '.join(known)}")
+    return Misasked(f"validation does not measure {metric!r}", f"choose --metric from {', '.join(known)}")

@@ -19,6 +19,7 @@ from sonde.changes import builds, check_numbers, check_whole, over
 from sonde.core import Build, Recipe, SondeError
 from sonde.names import apply_settings, read_value
 from sonde.recipes.defaults import updates
+from sonde.tuning import Misasked
 
 SHORT = ("lr", "weight_decay", "batch_size")
 """Settings that a recipe has wherever they stand in it, by the names of the command line's options."""
@@ -35,9 +36,9 @@ class Between:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise SondeError(f"{self.low:g}..{self.high:g} is no range", "give the lower end first, then the higher")
+            raise Misasked(f"{self.low:g}..{self.high:g} is no range", "give the lower end first, then the higher")
         if self.log and self.low <= 0:
-            raise SondeError(f"{self.low:g} has no logarithm", "begin above 0, or leave out log")
+            raise Misasked(f"{self.low:g} has no logarithm", "begin above 0, or leave out log")
 
     @property
     def whole(self) -> bool:
@@ -66,7 +67,7 @@ class Among:
 
     def __post_init__(self) -> None:
         if len(self.values) < 2:
-            raise SondeError(f"{list(self.values)} leaves nothing to choose", "give two values or more")
+            raise Misasked(f"{list(self.values)} leaves nothing to choose", "give two values or more")
 
     @property
     def ends(self) -> tuple[Any, ...]:
@@ -102,7 +103,7 @@ def read_space(given: Mapping[str, Any]) -> Space:
         elif isinstance(values, Sequence):
             space[path] = Among(tuple(_listed(v) for v in values))
         else:
-            raise SondeError(f"{path}={values!r} is no range and no list of values", FORM)
+            raise Misasked(f"{path}={values!r} is no range and no list of values", FORM)
     return space
 
 
@@ -118,7 +119,7 @@ def read_dimension(path: str, text: str) -> Dimension:
     high, _, how = rest.strip().partition(" ")
     ends = read_value(low.strip()), read_value(high)
     if how.strip() not in ("", "log") or not all(isinstance(e, int | float) for e in ends):
-        raise SondeError(f"{path}={text!r} cannot be read", FORM)
+        raise Misasked(f"{path}={text!r} cannot be read", FORM)
     return Between(*ends, log=bool(how.strip()))
 
 
@@ -150,7 +151,7 @@ def applied(recipe: Recipe, values: Mapping[str, Any], own: Collection[Callable[
     check_numbers(**short)
     changed = over(recipe, **short) if short else recipe
     if "batch_size" in short and not any("batch_size" in s.source.arguments for s in changed.stages):
-        raise SondeError("batch_size changes nothing: the source of the data has none", "leave it out of the search")
+        raise Misasked("batch_size changes nothing: the source of the data has none", "leave it out of the search")
     if rest := {_full(k): v for k, v in values.items() if k not in SHORT}:
         makes = [b.make for b in builds([changed.objective, *changed.methods, *(s.source for s in changed.stages)])]
         makes += [] if changed.data is None else [changed.data.make]
@@ -161,22 +162,24 @@ def applied(recipe: Recipe, values: Mapping[str, Any], own: Collection[Callable[
 def check_space(recipe: Recipe, space: Space, data: Any, own: Collection[Callable[..., Any]] = ()) -> None:
     """Refuse a space before anything is trained: every end and choice, by itself, must make a net and its methods."""
     if not space:
-        raise SondeError("there is nothing to search", FORM)
+        raise Misasked("there is nothing to search", FORM)
     for path, dimension in space.items():
         if _full(path).split(".")[0] in ("data", "seed", "engine", "name", "audits"):
-            raise SondeError(
+            raise Misasked(
                 f"{path} is no setting to be searched: results would not compare, or differ by luck alone",
                 "search settings of the net, the methods and the batch size",
             )
         for value in dimension.ends:
-            changed = applied(recipe, {path: value}, own)
             try:
+                changed = applied(recipe, {path: value}, own)
                 changed.objective(data=data)
                 parts: list[Build[Any]] = [*changed.methods, *(s.source for s in changed.stages)]
                 for build in parts:
                     build(data=data)
+            except SondeError as error:
+                raise error if error.code != 1 else Misasked(error.cause, error.remedy) from None
             except (TypeError, ValueError) as error:
-                raise SondeError(f"{path}={shown(value)} cannot be: {error}", "leave it out of the search") from None
+                raise Misasked(f"{path}={shown(value)} cannot be: {error}", "leave it out of the search") from None
 
 
 def default_space(recipe: Recipe, rows: int) -> Space:
