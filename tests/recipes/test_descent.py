@@ -96,7 +96,7 @@ def test_a_rule_that_does_not_scale_is_found_out(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_saddle_has_its_hollow_where_it_is_said_to_be() -> None:
-    x, y = torch.tensor(0.0).double(), torch.tensor(math.sqrt(1.5)).double().requires_grad_()
+    x, y = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.0, math.sqrt(1.5)))
     height = SADDLE.height(x, y)
     assert float(height.detach()) == pytest.approx(SADDLE.lowest)
     (slope,) = torch.autograd.grad(height, [y])

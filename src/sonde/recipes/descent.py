@@ -13,6 +13,11 @@ The landscapes are the loss itself, a term of the parameters alone, so that the 
 step. Each rule has the rate that reaches the target in the fewest steps, of the same 17 rates from 0.001 to 10, without
 leaving the picture on its way; other settings are those in use. No noise: what is measured is exact, and has no
 interval.
+Measured, steps to the target of gradient descent, momentum, Nesterov, AdaGrad, RMSProp and Adam: ravine 422, 141, 97,
+461, 318, 147; Rosenbrock's valley over 2000, 239, 873, over 2000, over 2000, 437; saddle, from a millionth beside the
+ridge, 33, 55, 20, 6, 6, 22; plateau 227, 30, 93, 9, 9, 38. From a saddle, at a rate of 0.01, a thousandth of the offset
+costs gradient descent 694 steps and momentum 110, both as the closed form foresees to within a step, and the rules that
+divide by the gradient's size one at most.
 
 Entry: gradient descent; momentum; Nesterov; AdaGrad; RMSProp; Adam; saddle points.
 """

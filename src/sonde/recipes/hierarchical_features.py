@@ -61,6 +61,12 @@ class Layers(nn.Module):
             channels = out
         self.output = nn.Linear(channels, classes)
 
+    @property
+    def first(self) -> Tensor:
+        """The first layer's kernels, (C, channels, K, K)."""
+        weight: Any = self.kernels[0].weight
+        return weight.detach()  # type: ignore[no-any-return]
+
     def responses(self, x: Tensor) -> list[Tensor]:
         """(N, C, h, w) of every layer, after the ReLU."""
         found = []
@@ -133,10 +139,10 @@ def between_classes(values: Tensor, y: Tensor) -> Tensor:
 
 def seen(net: Layers, layer: int, side: int) -> int:
     """The side in pixels of what the unit in the middle of a layer can see: where its gradient is not zero."""
-    probe_net = Layers(net.kernels[0].in_channels, 2)  # type: ignore[arg-type]
+    probe_net = Layers(net.first.shape[1], 2)
     for p in probe_net.parameters():
         nn.init.constant_(p, 1.0)  # nothing cancels and no ReLU is shut
-    x = torch.rand(1, net.kernels[0].in_channels, side, side, requires_grad=True)  # type: ignore[arg-type]
+    x = torch.rand(1, net.first.shape[1], side, side, requires_grad=True)
     h: Tensor = x
     for i, (kernel, pool) in enumerate(zip(probe_net.kernels, probe_net.pools, strict=True)):
         h = kernel(h)
@@ -212,7 +218,7 @@ def kernels_drawn(net: Layers, raw: Layers) -> Figure:
     """The first layer's kernels, trained and as they began, in their colours."""
     drawing, axes = canvas(9, 3.6, columns=2)
     for ax, which, title in zip(axes, (net, raw), ("trained", "as they began"), strict=True):
-        w = which.kernels[0].weight.detach()  # type: ignore[union-attr]
+        w = which.first
         w = w / w.abs().amax((1, 2, 3), keepdim=True) / 2 + 0.5
         side, across = w.shape[-1], 8
         down = -(-len(w) // across)
@@ -297,8 +303,8 @@ def findings(data: Dataset, net: Layers, raw: Layers, rows: int = 6000) -> Itera
         measure=Measure("hierarchy/least growth of it from layer to layer", grows, "1", len(told), "higher", SOURCE),
         at_least=0.0,
     )
-    began = like_gabor(raw.kernels[0].weight.detach())  # type: ignore[union-attr]
-    became = like_gabor(net.kernels[0].weight.detach())  # type: ignore[union-attr]
+    began = like_gabor(raw.first)
+    became = like_gabor(net.first)
     yield _of_channels("hierarchy/share of a first kernel that one Gabor explains, untrained", began)
     yield _of_channels("hierarchy/share of a first kernel that one Gabor explains, trained", became)
     gain = _of_channels("hierarchy/that share, trained less untrained, same kernel", became - began)

@@ -10,6 +10,10 @@ Two settings. Made: rows with 600 features of 0 and 1, the i-th there with a pro
 equal weight, one row after the other; the regret is against logistic regression fitted to all rows at once, lightly
 penalised. Words: SST-2, whole sentences of film reviews as bags of words, a linear classifier, one pass and five. The
 rates of both rules are the best of the same ten on validation rows (words), or on other seeds (made).
+Measured over 5 seeds (95 % t-intervals of paired differences). Made: a regret of 462 nats (431 to 494) against SGD's
+566 (496 to 637), 17 % less (1 to 34); at most 0.09 of the bound. Words, after one pass: 81.3 % right against 74.0 %,
+7.3 points more (6.4 to 8.3), and 0.105 nats less loss (0.097 to 0.113); after five: 82.4 % against 79.0 %, 3.5 points
+more (1.8 to 5.1). Adam is as good as AdaGrad (81.3 and 82.0 %), momentum little better than SGD (74.8 and 79.6 %).
 
 Entry: AdaGrad; SGD; sentiment analysis.
 """
