@@ -27,8 +27,8 @@ def digits() -> Dataset:
 
 
 def test_what_a_layer_leaves_is_the_geometric_mean() -> None:
-    assert a_layer([1.0, 2.0, 4.0, 8.0]) == pytest.approx(0.5)
-    assert a_layer([3.0, 1.0, 0.01, 3.0]) == pytest.approx(1.0)
+    assert a_layer([99.0, 1.0, 2.0, 4.0, 8.0]) == pytest.approx(0.5)
+    assert a_layer([99.0, 3.0, 1.0, 0.01, 3.0]) == pytest.approx(1.0)
 
 
 def test_lengths_are_those_of_the_gradient_of_the_mean_loss(digits: Dataset) -> None:

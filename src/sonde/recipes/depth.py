@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from sonde.core import Batch, Budget, Build, Event, Measure, Method, Recipe, Run, Stage, Stepped
+from sonde.core.backprop import NonFinite
 from sonde.data import load
 from sonde.data.rows import Split
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
@@ -52,7 +53,7 @@ RULES: dict[Bend, dict[str, str]] = {
 }
 NAMES: dict[Bend, str] = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "ReLU"}
 GLOROT, HOCHREITER = "Glorot and Bengio (2010)", "Hochreiter (1991)"
-RATES = (0.02, 0.2)
+RATES = (0.01, 0.1)
 
 
 class Deep(nn.Module):
@@ -121,8 +122,11 @@ class Lengths(Method):
 
 
 def a_layer(found: Sequence[float]) -> float:
-    """By what factor a layer multiplies the gradient's length on its way down: the geometric mean over layers."""
-    return (found[0] / found[-1]) ** (1 / (len(found) - 1))
+    """By what factor a layer multiplies the gradient's length on its way down: the geometric mean over layers.
+
+    Of the layers that read units: the first one's gradient is in proportion to the data too.
+    """
+    return (found[1] / found[-1]) ** (1 / (len(found) - 2))
 
 
 # ---------------------------------------------------------------- what is learned
@@ -143,11 +147,15 @@ def right(run: Run, data: Dataset, split: str) -> float:
 
 
 def learned(depth: int, bend: Bend, data: Dataset, epochs: float, seed: int) -> Learned:
-    """Train with each rate and keep the one with more of the training rows right."""
+    """Train with each rate and keep the one with more training rows right; one that diverges has learned none."""
     found = []
     for rate in RATES:
-        run = recipe(depth, bend, rate, epochs, seed).train(data=data)
-        found.append(Learned(right(run, data, "train"), right(run, data, "test"), rate))
+        try:
+            run = recipe(depth, bend, rate, epochs, seed).train(data=data)
+        except NonFinite:
+            found.append(Learned(0.0, 0.0, rate))
+        else:
+            found.append(Learned(right(run, data, "train"), right(run, data, "test"), rate))
     return max(found, key=lambda one: one.train)
 
 
@@ -174,23 +182,20 @@ def _by_layer(found: Mapping[Bend, Sequence[Sequence[float]]]) -> Drawing:
 
 
 def _through_training(found: Mapping[Bend, Lengths]) -> Drawing:
-    from sonde.drawing import COLOURS, MUTED, canvas
+    from sonde.drawing import COLOURS, MUTED, canvas, legend
 
     drawing, axes = canvas(7, 3.6, columns=len(found))
     for (bend, kept), one in zip(found.items(), axes, strict=True):
         depth = len(kept.lengths[0])
-        for layer, style, colour in ((depth, "-", COLOURS[2]), (depth // 2, "-", MUTED), (1, "-", COLOURS[1])):
+        for layer, colour in ((depth, COLOURS[2]), (depth // 2, MUTED), (1, COLOURS[1])):
             values = [row[layer - 1] for row in kept.lengths]
-            one.plot(kept.steps, values, linestyle=style, color=colour, linewidth=1.4)
-            one.annotate(
-                f"layer {layer}", (kept.steps[-1], values[-1]), (4, 0), textcoords="offset points", color=colour,
-                fontsize=9, va="center", annotation_clip=False,
-            )  # fmt: skip
+            one.plot(kept.steps, values, color=colour, linewidth=1.4, label=f"layer {layer}")
         one.set_yscale("log")
         one.set_ylim(1e-9, 30)
         one.set_title(NAMES[bend])
         one.set_xlabel("step")
     axes[0].set_ylabel("length of the gradient")
+    legend(axes[-1], "lower left")
     return drawing
 
 
@@ -257,7 +262,7 @@ def gradients(data: Dataset, layers: int, seeds: Sequence[int]) -> Iterator[Find
     yield Check(measure=factors["sigmoid"], at_most=0.25)
     yield factors["tanh"]
     # Within an order of magnitude from the last hidden layer to the first.
-    yield Check(measure=factors["relu"], at_least=0.1 ** (1 / (layers - 1)), at_most=10 ** (1 / (layers - 1)))
+    yield Check(measure=factors["relu"], at_least=0.1 ** (1 / (layers - 2)), at_most=10 ** (1 / (layers - 2)))
     yield Figure.of(
         "depth-layers",
         f"The length of the gradient of each of {layers} layers' weights before the first step; bands: {len(seeds)} "
@@ -294,7 +299,7 @@ def accuracies(
     yield Check(measure=end_of(measured["relu", many], "lower"), at_least=0.9)
     yield Table(
         "depth-learned",
-        f"Rows right after {epochs:g} epochs: training rows, with Student's interval over {len(seeds)} seeds, and test.",
+        f"Training and test rows right after {epochs:g} epochs. Interval: Student's t over {len(seeds)} seeds.",
         ("units", "hidden layers", "right, %", "lower end, 95 %", "upper end", "test rows, %"),
         tuple(
             (
