@@ -16,7 +16,21 @@ from sonde.data.rows import Split
 from sonde.experiment import Check, Figure, Finding, Lab
 from sonde.nets import MLP
 from sonde.objectives import Classify
-from sonde.recipes.claims import Bar, Logits, Told, against_trees, attacked, learned, measured, private
+from sonde.recipes.adult import adult
+from sonde.recipes.adult_debiased import adult_debiased
+from sonde.recipes.claims import (
+    Bar,
+    Logits,
+    Told,
+    against_trees,
+    attacked,
+    attacked_table,
+    between_groups,
+    learned,
+    measured,
+    private,
+)
+from sonde.recipes.together import private_robust_adult
 from sonde.training import Trained
 
 
@@ -116,3 +130,33 @@ def test_a_private_model_has_spent_what_was_planned(tmp_path: Path) -> None:
     _, trained = drained(learned(Lab(tmp_path), tiny(0.5, dp)))
     spent = private(trained)
     assert 1.5 < spent.value <= 2.0 and spent.settings["delta"] == 1e-5
+
+
+# ---------------------------------------------------------------- tables
+@pytest.mark.mirror
+def test_a_table_is_attacked_within_its_margins(tmp_path: Path) -> None:
+    _, trained = drained(learned(Lab(tmp_path), short(adult(), steps=60)))
+    data = load("adult")
+    attack = next(m for m in private_robust_adult().methods if m.make is methods.PGD)
+    plain = attacked_table(trained, data, attack.with_arguments(radius=0.0), rows=200)
+    moved = attacked_table(trained, data, attack.with_arguments(radius=20.0, step=5.0), rows=200)
+    index = data.splits["test"][:200]
+    right = (trained.bundle.raw(data.batch(index).x).argmax(1) == data.y[index]).double().mean()
+    assert plain.value == pytest.approx(right.item()) and plain.n == 200
+    assert moved.value < plain.value and "radius=20.0" in moved.settings["attack"]
+
+
+@pytest.mark.mirror
+def test_groups_are_compared_on_the_test_rows(tmp_path: Path) -> None:
+    _, trained = drained(learned(Lab(tmp_path), short(adult_debiased())))
+    data = load("adult", sensitive="sex")
+    found = {m.name: m for m in between_groups(trained, data, "sex", reference="Male")}
+    assert "fairness/average_odds_difference" in found and "fairness/equal_opportunity_difference" in found
+    assert all(m.n == len(data.splits["test"]) and m.interval is not None for m in found.values())
+    assert "fairness/average_odds_difference" not in {m.name for m in between_groups(trained, data, "sex")}
+
+
+def short(recipe: Recipe, steps: int = 6) -> Recipe:
+    """A recipe of one stage, for a few small steps."""
+    source: Build[Any] = Build(Split, split="train", batch_size=64)
+    return recipe.changed(stages=(Stage(source=source, budget=Budget(steps=steps)),))

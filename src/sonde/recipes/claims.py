@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sonde.core import Build, Event, Measure, Method, Recipe, Run, Stepped
 from sonde.experiment import Check, Figure, Finding, Lab
+from sonde.methods import sgd
 
 if TYPE_CHECKING:
     from sonde.data import Dataset
@@ -142,7 +143,9 @@ def attacked_table(trained: Trained, data: Dataset, attack: Build[Any], rows: in
 
     index = data.splits["test"][:rows]
     batch, method = data.batch(index), attack()
-    run = Run(trained.bundle.objective, [method])
+    run = Run(
+        trained.bundle.objective, [method, sgd(lr=1.0)]
+    )  # a rule that no step is taken by, as a run must have one
     plain = trained.bundle.raw(batch.x).argmax(1) == data.y[index]
     moved = trained.bundle.raw(method.batch(run, batch).x).argmax(1) == data.y[index]
     right = int((plain & moved).sum())  # a row that is wrong as it is needs no attack
