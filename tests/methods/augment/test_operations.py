@@ -106,6 +106,14 @@ def test_moved_pixels_are_those_of_pillow(name: str, shape: tuple[int, ...], spa
         assert differ <= (0.0 if name.startswith("translate") else 0.03 if diagonal else 0.005), (strength, differ)
 
 
+@pytest.mark.parametrize("strength", [-1.0, 1.0])
+def test_a_position_between_two_pixels_belongs_to_the_later_one(strength: float) -> None:
+    space = replace(WIDE, shear=1.0)  # every source lies on the border of two pixels
+    picture = pixels((9, 12), 0)
+    wanted = tensor(np.asarray(pillow("shear_x", Image.fromarray(picture), strength, space))) * 255
+    torch.testing.assert_close(applied("shear_x", tensor(picture), strength, space), wanted, rtol=0, atol=1e-3)
+
+
 def test_equalize_keeps_what_pillow_keeps() -> None:
     flat, dark = np.full((16, 16), 7, np.uint8), np.zeros((28, 28), np.uint8)
     dark[:3, :5] = 200  # too few pixels below the brightest level, or hardly any above the darkest
