@@ -127,8 +127,8 @@ def _show_range(test: RangeTest, again: str | None, figure: Path) -> None:
     if test.still_falling:
         print("the loss was still falling at the highest rate: there may be better ones beyond; raise --to")
     why = "its schedule lets the rate fall from its peak" if test.anneals else "its rate stays as it is"
-    print(f"* fits this recipe: {why}. It is read off a few steps; a whole training may prefer another.")
-    print(f"tested in {duration(test.seconds)}")
+    print(f"* fits this recipe: {why}")
+    print(f"tested in {duration(test.seconds)}: a figure of a few steps; a whole training may prefer another rate")
     print(f"figure  {figure}")
     print(f"go on   {again}")
 

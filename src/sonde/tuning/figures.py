@@ -43,7 +43,12 @@ def range_figure(test: RangeTest, title: str) -> str:
         colour = COLOURS[i + 1]
         if most > least:
             axes.axvspan(least, most, color=colour, alpha=0.10, linewidth=0)
-        axes.axvline(rate, color=colour, linewidth=1.4, linestyle="-", label=f"{name}: {rate:g}")
+        axes.axvline(
+            rate,
+            color=colour,
+            linewidth=2.4 if name == test.chosen else 1.1,
+            label=f"{name}: {rate:g}{', fits this recipe' if name == test.chosen else ''}",
+        )
     axes.axvline(test.rate, color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)), label=f"the recipe's own: {test.rate:g}")
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss of the next batch")
@@ -108,7 +113,7 @@ def _limits(tuned: Tuned) -> tuple[float, float]:
     kept += [t.value for t in tuned.trials[:1] if t.value is not None]
     low, high = min(kept), max(kept)
     room = max(high - low, 1e-9 + 1e-3 * abs(high))
-    return (low - 0.12 * room, high + 0.6 * room) if tuned.lower_is_better else (low - 0.6 * room, high + 0.12 * room)
+    return (low - 0.12 * room, high + room) if tuned.lower_is_better else (low - room, high + 0.12 * room)
 
 
 def _against(axis: Any, tuned: Tuned, path: str, limits: tuple[float, float]) -> None:
