@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw as adamw_
 
-from .rule import Rule
+from .lion import PLAIN, SGD_STEP
+from .rule import PIECE, Rule
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b, c: the steepest slope at 0 that keeps [0, 1] within about [0.7, 1.2]
 RESTART = 2  # steps until the Gram matrix is computed anew, before its lost digits have grown by 3.4^2 a step too far
@@ -94,41 +95,32 @@ class Muon(Rule):
             self._adamw(group, params, grads)
 
     def _orthogonal(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        lr, mu, decay, stacked = group["lr"], group["momentum"], group["weight_decay"], group["stacked"]
+        lr, mu, decay = group["lr"], group["momentum"], group["weight_decay"]
         momenta = self.kept(params, "momentum_buffer", torch.zeros_like)
-        shapes: dict[tuple[int, int, torch.dtype, torch.device], list[int]] = {}
-        for i, p in enumerate(params):
-            rows = p.shape[0] // stacked
-            shapes.setdefault((rows, p.numel() // p.shape[0], p.dtype, p.device), []).append(i)
-        for (rows, columns, dtype, device), all_places in shapes.items():
+        shapes: dict[tuple[int, int, torch.dtype, torch.device], list[tuple[Tensor, ...]]] = {}
+        for of_param in zip(params, grads, momenta, strict=True):
+            for part in zip(*(t.chunk(group["stacked"]) for t in of_param), strict=True):
+                w = part[0]
+                shapes.setdefault((len(w), w[0].numel(), w.dtype, w.device), []).append(part)
+        for (rows, columns, dtype, device), matrices in shapes.items():
             factor = math.sqrt(max(1, rows / columns))
             if group["scale"] == "match_rms_adamw":
                 factor = 0.2 * math.sqrt(max(rows, columns))
-            # On a CPU as many at a time as its cache holds with all products; elsewhere all.
-            some = len(all_places)
-            if device.type == "cpu":
-                some = min(some, max(1, CACHED // (min(rows, columns) ** 2 * stacked)))
-            ahead = torch.empty(some, stacked, rows, columns, dtype=dtype, device=device)
+            some, piece = len(matrices), rows
+            if device.type == "cpu":  # matrices and rows of one as its cache holds with all that is made of them
+                some = min(some, max(1, CACHED // min(rows, columns) ** 2))
+                piece = max(1, PIECE // columns)
+            ahead = torch.empty(some, rows, columns, dtype=dtype, device=device)
             x = torch.empty_like(ahead, dtype=_precision(dtype, device))
-            for start in range(0, len(all_places), some):
-                places = all_places[start : start + some]
-                for room, row, i in zip(ahead, x, places, strict=False):
-                    momenta[i].lerp_(grads[i], 1 - mu)
-                    room = room.view(params[i].shape)
-                    if group["nesterov"]:
-                        torch.lerp(grads[i], momenta[i], mu, out=room)
-                    else:
-                        room.copy_(momenta[i])
-                    matrices = room.view(stacked, rows, columns)
-                    length = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True).clamp_min_(1e-7)
-                    row.copy_(matrices.mul_(length.reciprocal_()))
-                found = orthogonal(x[: len(places)].flatten(0, 1), group["steps"])
-                # Rounded up first: an operation on two precisions takes twice as long.
-                moved = ahead[: len(places)].copy_(found.unflatten(0, (len(places), stacked)))
-                for i, o in zip(places, moved, strict=True):
-                    if decay:
-                        params[i].mul_(1 - lr * decay)
-                    params[i].add_(o.view(params[i].shape), alpha=-lr * factor)
+            for start in range(0, len(matrices), some):
+                these = matrices[start : start + some]
+                for room, row, (w, g, m) in zip(ahead, x, these, strict=False):
+                    _look_ahead(room.view(w.shape), g, m, mu, group["nesterov"], piece)
+                    length = torch.linalg.vector_norm(room).clamp_min_(1e-7).reciprocal_()
+                    for r, unit in zip(room.split(piece), row.split(piece), strict=True):
+                        unit.copy_(r.mul_(length))
+                for room, o, (w, _, _) in zip(ahead, orthogonal(x[: len(these)], group["steps"]), these, strict=False):
+                    _move(w, o, room, lr * factor, decay / factor, piece)
 
     def _adamw(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         means = self.kept(params, "exp_avg", torch.zeros_like)
@@ -173,32 +165,59 @@ def orthogonal(x: Tensor, steps: int = 5) -> Tensor:
 
 def _plainly(x: Tensor, wide: bool, steps: int) -> Tensor:
     """The iteration as it is written."""
-    a, b, c = COEFFICIENTS
     spare = torch.empty_like(x)
     for _ in range(steps):
-        gram = torch.bmm(x, x.mT) if wide else torch.bmm(x.mT, x)
-        p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        torch.baddbmm(x, *((p, x) if wide else (x, p)), beta=a, out=spare)
+        p = _polynomial(torch.bmm(x, x.mT) if wide else torch.bmm(x.mT, x))
+        torch.bmm(*((p, x) if wide else (x, p)), out=spare)
         x, spare = spare, x
     return x
 
 
 def _factor(gram: Tensor, steps: int) -> Tensor:
     """Q (B, M, M), by which `steps` of the iteration multiply matrices of this Gram matrix, which is overwritten."""
-    a, b, c = COEFFICIENTS
-    p, half, q, spare = (torch.empty_like(gram) for _ in range(4))
-    for step in range(steps):
-        torch.baddbmm(gram, gram, gram, beta=b, alpha=c, out=p)  # without a on the diagonal
-        if step:
-            torch.baddbmm(q, q, p, beta=a, out=spare)
-            q, spare = spare, q
-        if step < steps - 1:
-            torch.baddbmm(gram, gram, p, beta=a, out=half)
-            torch.baddbmm(half, half, p, beta=a, out=gram)
-        if not step:
-            q, p = p, q
-            q.diagonal(dim1=1, dim2=2).add_(a)
+    q = p = _polynomial(gram)
+    spare, half = torch.empty_like(gram), torch.empty_like(gram)
+    for _ in range(1, steps):
+        torch.bmm(gram, p, out=half)
+        torch.bmm(half, p, out=gram)
+        p = _polynomial(gram, out=p if p is not q else None)
+        torch.bmm(q, p, out=spare)
+        q, spare = spare, q
     return q
+
+
+def _polynomial(gram: Tensor, out: Tensor | None = None) -> Tensor:
+    """P (B, M, M)."""
+    a, b, c = COEFFICIENTS
+    p = (
+        torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        if out is None
+        else torch.baddbmm(gram, gram, gram, beta=b, alpha=c, out=out)
+    )
+    p.diagonal(dim1=1, dim2=2).add_(a)
+    return p
+
+
+def _look_ahead(room: Tensor, g: Tensor, m: Tensor, mu: float, nesterov: bool, piece: int) -> None:
+    """m <- mu m + (1 - mu) g, and room = mu m + (1 - mu) g of the new m, or the new m; `piece` rows at a time."""
+    for r, part, kept in zip(room.split(piece), g.split(piece), m.split(piece), strict=True):
+        kept.lerp_(part, 1 - mu)
+        if nesterov:
+            torch.lerp(part, kept, mu, out=r)
+        else:
+            r.copy_(kept)
+
+
+def _move(w: Tensor, o: Tensor, room: Tensor, rate: float, decay: float, piece: int) -> None:
+    """w <- w - rate (o + decay w), `piece` rows at a time; room is of w's precision."""
+    for part, turned, r in zip(w.split(piece), o.split(piece), room.split(piece), strict=True):
+        r.copy_(turned)  # rounded up first: an operation on two precisions takes twice as long
+        if part.is_cpu and part.is_contiguous():  # both operations in one
+            SGD_STEP([part], [r.view(part.shape)], [], lr=rate, weight_decay=decay, momentum=0.0, **PLAIN)
+            continue
+        if decay:
+            part.mul_(1 - rate * decay)
+        part.add_(r.view(part.shape), alpha=-rate)
 
 
 def _precision(dtype: torch.dtype, device: torch.device) -> torch.dtype:

@@ -88,9 +88,14 @@ def pieces(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
         if flat is None:  # gaps in memory: such a tensor is a piece, as it is
             yield (*([t] for t in row), [torch.empty_like(first)])
             continue
-        room = rooms.setdefault(first.dtype, torch.empty(size, dtype=first.dtype))
+        if first.dtype not in rooms:
+            rooms[first.dtype] = torch.empty(size, dtype=first.dtype)
+        room = rooms[first.dtype]
         for cut in zip(*(t.split(size) for t in flat), strict=True):
-            count = cut[0].numel()
+            count = len(cut[0])
+            if count == size:  # a bundle that waits has nothing in the room yet
+                yield (*([t] for t in cut), [room])
+                continue
             if held + count > size:
                 yield bundle
                 bundle, held = tuple([] for _ in range(len(lists) + 1)), 0

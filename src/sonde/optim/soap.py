@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .rule import Rule
 
-TILE = 384  # rows of a tile of statistics: enough for a product of tiles to run at full speed
+TILE = 128  # rows of a tile of statistics: enough for a product of tiles to run at nearly full speed
 
 
 class SOAP(Rule):
