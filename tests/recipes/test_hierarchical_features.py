@@ -12,7 +12,9 @@ from sonde.recipes.hierarchical_features import (
     exciting,
     features,
     gabors,
+    in_turn,
     like_gabor,
+    liked,
     probe,
     seen,
     sheet,
@@ -73,3 +75,13 @@ def test_every_layer_is_read_at_one_resolution() -> None:
     found = features(net, torch.rand(5, 3, 32, 32))
     assert [f.shape for f in found] == [(5, channels * 16) for channels, *_ in LAYERS]
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_every_class_has_its_turn_before_any_has_a_second() -> None:
+    told = torch.tensor([0.9, 0.8, 0.7, 0.1, 0.6])
+    assert in_turn(told, torch.tensor([0, 0, 0, 1, 2]), 4) == [0, 4, 3, 1]
+
+
+def test_a_channel_likes_the_class_that_excites_it_most() -> None:
+    y = torch.tensor([0, 0, 1, 1, 2])
+    assert liked(torch.tensor([[0.0, 3.0], [0.0, 0.0], [5.0, 1.0], [0.0, 1.0], [2.0, 1.4]]), y).tolist() == [1, 0]

@@ -11,6 +11,10 @@ eps_max / (1 + B_noise / B), so that it grows as B where B is small); Goyal et a
 Different here: MNIST, one hidden layer of 64 units, plain SGD; the goal is a mean loss of 0.3 on 2000 validation rows,
 looked at every few steps and read between two looks. For each size the best of a grid of rates, in factors of two, on
 one seed; then other seeds at that rate.
+Measured over 3 seeds (95 % t-intervals): from 8 to 64 rows steps fall from 1128 to 186, as B to the power -0.87 (-1.03
+to -0.71), and the best rate grows as B to the power 0.7, from 0.2 to 0.8; from 512 to 2048 rows both stay, at 100 steps
+and 0.8. The fitted critical batch is 90 rows (55 to 126), the noise scale on the way 117 (44 to 191): 1.3 times as
+large (0.7 to 1.9). It is 11 times as large at the goal as at the start (4 to 17).
 
 Entry: SGD.
 """

@@ -1,7 +1,7 @@
 """Dropout's gain on few handwritten digits: the same net with and without, and with the bound that goes well with it.
 
-Claim: units that are left out at random keep a net from overfitting, so that it errs less on new rows; a bound on the
-length of the weights into each unit helps dropout more than it helps alone.
+Claim: units that are left out at random keep a net from overfitting, so that it errs less on new rows, with or
+without a bound on the length of the weights into each unit.
 Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, Dropout, 2014. Published for all 60,000 rows of
 MNIST, without knowledge of where pixels lie (table 2): a standard net errs on 1.60 % of the test images, with dropout
 and rectified linear units on 1.25 %, with max-norm as well on 1.06 %; regularisers side by side (table 9): max-norm

@@ -11,6 +11,11 @@ Theirs are large nets on ImageNet; here four layers on 15,000 pictures of CIFAR-
 regression onto the classes, its penalty chosen on validation rows, of each channel's mean over a 4 x 4 grid, so that
 all layers are read at one resolution. How much a channel says of the class is the share of its variance over pictures
 that lies between classes (eta squared). An edge or a grating is a Gabor function, the best of a few thousand.
+Measured, seed 0, four passes. The reader is right on 51.6 % of the test rows from layer 1, 57.1 %, 62.0 % and 63.8 %
+from layer 4 (each within 1.0, each step more than nothing); in the same net untrained on 48.7, 46.4, 46.6 and 44.4 %.
+Between classes lie 0.17, 0.20, 0.24 and 0.41 of the variance of a channel. A unit sees 7, 11, 21 and 41 pixels. One
+Gabor function explains 0.55 of a first kernel (0.50 to 0.59), and 0.18 before training: after four passes much of the
+noise that the kernels began with is still there.
 
 Entry: hierarchical feature learning; convolution.
 """
@@ -137,6 +142,22 @@ def between_classes(values: Tensor, y: Tensor) -> Tensor:
     return torch.where(total > 1e-12, between / total.double().clamp_min(1e-12), torch.zeros_like(between))
 
 
+def liked(values: Tensor, y: Tensor) -> Tensor:
+    """The class for whose pictures each column of values (N, C) is highest on average, (C,)."""
+    sums = torch.zeros(int(y.max()) + 1, values.shape[1]).index_add_(0, y, values)
+    return (sums / torch.bincount(y)[:, None].clamp_min(1)).argmax(0)
+
+
+def in_turn(told: Tensor, likes: Tensor, count: int) -> list[int]:
+    """So many channels, each class's most telling one before any class's second, so that all kinds are shown."""
+    best_first = told.argsort(descending=True).tolist()
+    before: dict[int, int] = {}
+    turn = {}
+    for channel in best_first:
+        before[int(likes[channel])] = turn[channel] = before.get(int(likes[channel]), -1) + 1
+    return sorted(best_first, key=lambda channel: turn[channel])[:count]
+
+
 def seen(net: Layers, layer: int, side: int) -> int:
     """The side in pixels of what the unit in the middle of a layer can see: where its gradient is not zero."""
     probe_net = Layers(net.first.shape[1], 2)
@@ -232,14 +253,22 @@ def kernels_drawn(net: Layers, raw: Layers) -> Figure:
     return Figure.of("kernels", "Kernels of 7 x 7 pixels in their colours; grey is zero.", drawing)
 
 
-def patches_drawn(net: Layers, x: Tensor, layer: int, window: int, told: Tensor) -> Figure:
-    """The patches that excite twelve channels of a layer most: those that say most about the class."""
-    channels = told.argsort(descending=True)[:12].tolist()
-    drawing, ax = canvas(8.4, 4.4)
-    ax.imshow(sheet(exciting(net, x, layer, channels, window), across=6), interpolation="nearest")
-    ax.set_title(f"Layer {layer + 1}: what excites twelve of its {len(told)} channels; units see {window} x {window}")
-    _bare(ax)
-    text = "Nine test patches for each channel, of nine pictures; as large as what a unit sees, grey beyond the edge."
+def patches_drawn(
+    net: Layers, x: Tensor, layer: int, window: int, told: Tensor, likes: Tensor, classes: Sequence[str]
+) -> Figure:
+    """The patches that excite twelve channels of a layer most: those that say most about the class, of every class."""
+    channels = in_turn(told, likes, 12)
+    drawing, axes = canvas(9, 3.8, rows=2, columns=6)
+    groups = exciting(net, x, layer, channels, window)
+    for ax, patches, channel in zip(axes.flat, groups, channels, strict=True):
+        ax.imshow(sheet([patches], across=1), interpolation="nearest")
+        ax.set_title(classes[int(likes[channel])], fontsize=9.5, fontweight="normal")
+        _bare(ax)
+    text = (
+        f"Layer {layer + 1}, whose units see {window} x {window} pixels: for twelve of its {len(told)} channels "
+        "the nine test patches that excite it most, of nine pictures, grey beyond the edge; above them the class whose "
+        "pictures excite it most on average."
+    )
     return Figure.of(f"layer-{layer + 1}", text, drawing)
 
 
@@ -254,10 +283,13 @@ def _bare(ax: Any) -> None:
 # ---------------------------------------------------------------- findings
 @dataclass(frozen=True)
 class Reading:
-    """Of one net: whether each layer's reader is right, (L) of (N,), and eta squared of its channels, (L) of (C,)."""
+    """Of one net: whether each layer's reader is right, (L) of (N,), eta squared of its channels, (L) of (C,), and
+    the class that excites each most, (L) of (C,).
+    """
 
     right: list[Tensor]
     told: list[Tensor]
+    likes: list[Tensor]
 
 
 def reading(net: Layers, data: Dataset, rows: int) -> Reading:
@@ -265,12 +297,14 @@ def reading(net: Layers, data: Dataset, rows: int) -> Reading:
     index = {"train": data.splits["train"][:rows], "val": data.splits["val"], "test": data.splits["test"]}
     y = {s: data.y[i] for s, i in index.items()}
     x = {s: features(net, data.batch(i).x) for s, i in index.items()}
-    right, told = [], []
+    right, told, likes = [], [], []
     for layer in range(len(net.pools)):
         pairs = {s: (x[s][layer], y[s]) for s in index}
         right.append(probe(pairs["train"], pairs["val"], pairs["test"]))
-        told.append(between_classes(x["test"][layer].unflatten(1, (-1, 16)).mean(2), y["test"]))
-    return Reading(right, told)
+        answers = x["test"][layer].unflatten(1, (-1, 16)).mean(2)  # (N, C)
+        told.append(between_classes(answers, y["test"]))
+        likes.append(liked(answers, y["test"]))
+    return Reading(right, told, likes)
 
 
 def findings(data: Dataset, net: Layers, raw: Layers, rows: int = 6000) -> Iterator[Finding]:
@@ -330,7 +364,7 @@ def findings(data: Dataset, net: Layers, raw: Layers, rows: int = 6000) -> Itera
     yield kernels_drawn(net, raw)
     x = data.batch(data.splits["test"][:4000]).x
     for i, window in enumerate(windows):
-        yield patches_drawn(net, x, i, min(window, side), first.told[i])
+        yield patches_drawn(net, x, i, min(window, side), first.told[i], first.likes[i], data.classes)
     yield layers_drawn(found)
 
 

@@ -12,7 +12,9 @@ The best constants put a double root at the slowest direction: the error is (1 +
 The rates here are measured after that factor is divided out; without it they would seem larger for any number of steps.
 Measured at kappa = 100: 0.9802, 0.8182 and 0.9000 a step, as theory has them to 1e-6; Nesterov's heights stay within
 the bound, at most 0.957 of it. Over kappa from 10 to 3000 steps grow as kappa to the power 1.00 without momentum, 0.53
-with either.
+with either. On the net (8 seeds, steps to fit 8 x 8 digits to a loss of 0.05, 95 % t-intervals): none 129, momentum 0.9
+85, Nesterov 0.9 72, which is 15 % fewer than momentum (8 to 22); at 0.99 245 and 246, not to be told apart (Nesterov
+from 19 % fewer to 22 % more), and both slower than none: so high a momentum does not pay within so few steps.
 
 Entry: momentum; Nesterov; gradient descent; SGD.
 """
@@ -226,7 +228,7 @@ def _curves(kappa: float) -> Figure:
         axes.semilogy(k, 1.41 * tuned.root(kappa) ** k, ":", color=colour, linewidth=1.4)
     axes.plot([], [], ":", color=MUTED, label="theory's factor a step")
     axes.set_xlim(0, 200)
-    axes.set_ylim(1e-10, 3)
+    axes.set_ylim(1e-10, 20)
     axes.set_xlabel("step")
     axes.set_ylabel("distance to the lowest point")
     axes.set_title(f"A ravine, $\\kappa$ = {kappa:g}")
