@@ -216,10 +216,11 @@ def _check(c: facts.Checked) -> Line:
 
 
 def _said(value: float, unit: str, percent: bool) -> str:
-    """A number that somebody set or printed, with the digits that it was given, up to six."""
+    """A number that somebody set or printed, with the digits that it was given, up to five; whole ones up to six."""
     if not math.isfinite(value):
         return words.number(value)
-    text = f"{100 * value if percent else value:.6g}"
+    shown = 100 * value if percent else value
+    text = f"{shown:.6g}" if shown == int(shown) else f"{shown:.5g}"
     text = words.number(int(text)) if text.lstrip("-").isdigit() else text.replace("e-0", "e-").replace("-", "−")
     if percent:
         return f"{text}{words.THIN}%"
