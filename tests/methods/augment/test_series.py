@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sonde.core import Batch, Method, SondeError
+from sonde.core import Batch, Method, Refused, Run, SondeError
 from sonde.methods import (
     AddNoise,
+    Flip,
     Jitter,
     MagnitudeWarp,
     Permutation,
+    Rotate,
     Scaling,
     SpecAugment,
     Speed,
@@ -24,6 +26,7 @@ from sonde.methods import (
     TimeWarp,
     WindowSlice,
     WindowWarp,
+    sgd,
 )
 from sonde.methods.augment._series import read, smooth, spline
 from sonde.methods.augment.add_noise import add_noise, coloured
@@ -34,6 +37,7 @@ from sonde.methods.augment.time_shift import time_shift
 from sonde.methods.augment.time_warp import positions
 from sonde.methods.augment.window_slice import window_slice
 from sonde.methods.augment.window_warp import window_warp
+from sonde.objectives import Classify
 
 WITH_LAYOUT: list[Callable[[str], Method]] = [
     lambda layout: Scaling(0.3, layout),  # type: ignore[arg-type]
@@ -343,6 +347,14 @@ def test_time_must_be_long_enough_where_it_is_said_to_stand() -> None:
         apply(Permutation(4), Batch(torch.rand(2, 100, 3)))
     with pytest.raises(SondeError, match=r"shape \(N, T, C\)"):
         apply(Scaling(layout="NTC"), Batch(torch.rand(2, 100)))
+
+
+@pytest.mark.parametrize("method", [Jitter(), Scaling(), MagnitudeWarp(), AddNoise()], ids=named)
+def test_what_would_clip_the_new_values_must_come_before(method: Method) -> None:
+    objective = Classify(torch.nn.Linear(4, 2))
+    Run(objective, [Rotate(), Flip(), method, Flip(), sgd(0.1)])
+    with pytest.raises(Refused, match=f"Rotate after {named(method)} cuts off"):
+        Run(objective, [method, Rotate(), sgd(0.1)])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sonde.core import Batch, SondeError
+from sonde.core import Batch, Method, Refused, Run, SondeError
 
 # N rows, C channels (any number of axes, or none), T samples in time, K knots of a curve
 
@@ -46,6 +46,19 @@ def series(batch: Batch, method: object, layout: Layout = "NCT", least: int = 2)
             f"remove {name} from the methods, or say where time stands: layout='NCT' or layout='NTC'",
         )
     return x
+
+
+def refuse_clipping(method: Method, run: Run) -> None:
+    """Refuse what would cut off values that `method` takes out of [0, 1]: methods for pictures, if they come after."""
+    from . import Colour, Crop, RandAugment, Rotate, Scale, TrivialAugment
+
+    for later in run.methods[run.methods.index(method) + 1 :]:
+        if isinstance(later, Colour | Crop | RandAugment | Rotate | Scale | TrivialAugment):
+            first, second = type(method).__name__, type(later).__name__
+            raise Refused(
+                f"{second} after {first} cuts off what leaves [0, 1], so that {first} does not do what it says",
+                f"put {second} before {first} in the list of methods",
+            )
 
 
 def timed(x: Tensor, layout: Layout) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from sonde.core import Batch, Method, Run, SondeError
 
 from ._images import uniform
-from ._series import Layout, layout_of, per_row, series, untimed
+from ._series import Layout, layout_of, per_row, refuse_clipping, series, untimed
 
 # N rows, C channels, T samples in time
 
@@ -65,6 +65,10 @@ class AddNoise(Method):
         if colour not in _SLOPES:
             raise SondeError(f"AddNoise(colour={colour!r}) is not known", f"choose one of {', '.join(_SLOPES)}")
         self.low, self.high, self.colour, self.layout = low, high, colour, layout_of(layout, self)
+
+    def setup(self, run: Run) -> None:
+        """Refuse what would cut the new values off."""
+        refuse_clipping(self, run)
 
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2: the rows, with noise."""

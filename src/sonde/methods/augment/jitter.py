@@ -13,7 +13,7 @@ import torch
 
 from sonde.core import Batch, Method, Run
 
-from ._series import deviation, series
+from ._series import deviation, refuse_clipping, series
 
 # N rows, C channels, T samples in time
 
@@ -33,6 +33,10 @@ class Jitter(Method):
 
     def __init__(self, sigma: float = 0.03) -> None:
         self.sigma = deviation(sigma, self)
+
+    def setup(self, run: Run) -> None:
+        """Refuse what would cut the new values off."""
+        refuse_clipping(self, run)
 
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2: the rows, with noise."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sonde.core import Batch, Method, Run
 
-from ._series import Layout, deviation, knots_of, layout_of, series, smooth, untimed
+from ._series import Layout, deviation, knots_of, layout_of, refuse_clipping, series, smooth, untimed
 
 # N rows, C channels, T samples in time
 
@@ -28,6 +28,10 @@ class MagnitudeWarp(Method):
     def __init__(self, sigma: float = 0.2, knots: int = 4, layout: Layout = "NCT") -> None:
         self.sigma, self.knots = deviation(sigma, self), knots_of(knots, self)
         self.layout = layout_of(layout, self)
+
+    def setup(self, run: Run) -> None:
+        """Refuse what would cut the new values off."""
+        refuse_clipping(self, run)
 
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2: the rows, louder here and softer there."""

@@ -12,7 +12,7 @@ import torch
 
 from sonde.core import Batch, Method, Run
 
-from ._series import Layout, deviation, layout_of, series, untimed
+from ._series import Layout, deviation, layout_of, refuse_clipping, series, untimed
 
 # N rows, C channels, T samples in time
 
@@ -34,6 +34,10 @@ class Scaling(Method):
 
     def __init__(self, sigma: float = 0.1, layout: Layout = "NCT") -> None:
         self.sigma, self.layout = deviation(sigma, self), layout_of(layout, self)
+
+    def setup(self, run: Run) -> None:
+        """Refuse what would cut the new values off."""
+        refuse_clipping(self, run)
 
     def batch(self, run: Run, batch: Batch) -> Batch:
         """2: the rows, each channel scaled."""
