@@ -12,8 +12,14 @@ unsuited for deep nets with random initial weights; Xavier's rule); Glorot, Bord
 neural networks, 2011; He et al., Delving deep into rectifiers, 2015 (Kaiming's rule). The papers give curves on other
 data and no number that could be set beside these.
 
-Every net has 64 units a layer and the same budget on scikit-learn's digits; of two learning rates each takes the one
-with which it learns its training rows better, which is in favour of whatever learns badly.
+Every net has 64 units a layer and the same budget on scikit-learn's digits; of three learning rates each takes the one
+with which it learns its training rows best, which is in favour of whatever learns badly. (The lowest rate was added
+after a first run, in which one of three nets of 20 ReLU layers was at 88 % with 0.01.)
+
+Measured on one core of a Xeon: of the gradient a layer leaves 0.238 with sigmoids (95 % interval 0.236 to 0.240 over 10
+starts), 1.006 with tanh (0.998 to 1.013), 0.973 with ReLU (0.961 to 0.985). Of the training rows, after 20 epochs and
+over 3 seeds, 20 layers of ReLU have 98.4 % right (96.5 to 100); sigmoids have 99.4 % (99.2 to 99.6) with two layers and
+are at chance, 10 %, with five, ten and twenty.
 
 Entry: vanishing gradient; sigmoid; ReLU; backpropagation; layers.
 """
@@ -53,7 +59,7 @@ RULES: dict[Bend, dict[str, str]] = {
 }
 NAMES: dict[Bend, str] = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "ReLU"}
 GLOROT, HOCHREITER = "Glorot and Bengio (2010)", "Hochreiter (1991)"
-RATES = (0.01, 0.1)
+RATES = (0.003, 0.01, 0.1)
 
 
 class Deep(nn.Module):
@@ -214,7 +220,7 @@ def _by_depth(found: Mapping[Bend, Mapping[int, Sequence[Learned]]]) -> Drawing:
     axes.set_xticks(list(depths))
     axes.set_xlabel("hidden layers")
     axes.set_ylabel("training rows right, %")
-    legend(axes, "center left")
+    legend(axes, "center right")
     return drawing
 
 
