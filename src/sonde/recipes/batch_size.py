@@ -274,7 +274,7 @@ def _geometric(values: Sequence[float]) -> float:
     chapter="Learning",
     claim="A larger batch saves steps in proportion, at a larger rate, up to about the gradient's noise scale.",
     source=SOURCE,
-    seconds=120,
+    seconds=60,
     data=("mnist",),
 )
 def batch_size_scaling(lab: Lab) -> Iterator[Finding]:

@@ -318,7 +318,7 @@ def _exact(name: str, value: float, unit: str, source: str, settings: Any = None
     chapter="Learning",
     claim="Momentum crosses ravines; dividing by the gradient's size leaves saddles and plateaus; no rule is best.",
     source="Polyak, 1964; Nesterov, 1983; Duchi et al., 2011; Kingma and Ba, 2015; Dauphin et al., 2014",
-    seconds=60,
+    seconds=35,
 )
 def descent_paths(lab: Lab) -> Iterator[Finding]:
     """Six rules on four landscapes, each at its best rate, and how many steps each takes."""

@@ -10,6 +10,10 @@ none for a few hundred rows. (The numbers were checked in public copies of the t
 Different here: 1000 rows, where overfitting shows within seconds; two layers of 512 units; 30 passes; Nesterov momentum
 0.9 and a rate that falls along a cosine. Each way's rate is the best of three on validation rows, with rows and weights
 that are not measured on; the nets that are bound bore the largest of the three, as the paper says of them.
+Measured over 5 seeds, wrong on the test rows (95 % t-intervals): plain 9.35 % (8.82 to 9.88), with dropout 8.01 % (7.65
+to 8.36), 1.34 points less (1.05 to 1.64, paired); with max-norm 9.23 %, with both 8.43 %. So few rows, steps and rates
+give the bound nothing to do: dropout alone is better than both, by 0.42 points (0.21 to 0.63), which is not as the
+paper has it on all rows. Every plain net fits its training rows without a fault.
 
 Entry: dropout; overfitting.
 """
@@ -121,11 +125,10 @@ def findings(
             f"dropout/error of {way}", [100 * r.error for r in found], "%", "lower", SOURCE, settings=settings
         )
     alone = gain(runs, "plain", "dropout", settings)
-    yield Check(
-        measure=alone, at_least=0.0, published=1.60 - 1.25, published_in="table 2, all rows, standard net against ReLU"
-    )
+    yield Check(measure=alone, at_least=0.0)
     yield Check(measure=end_of(alone, "lower"), at_least=0.0)
     both = gain(runs, "max-norm", "dropout and max-norm", settings)
+    yield Check(measure=both, at_least=0.0, published=1.35 - 1.05, published_in="table 9, 60,000 rows, a larger net")
     yield Check(measure=end_of(both, "lower"), at_least=0.0)
     yield gain(runs, "dropout", "dropout and max-norm", settings)
     fitted = [100 * r.train_error for r in runs["plain"]]
@@ -165,7 +168,7 @@ def drawn(runs: Mapping[str, Sequence[Trained]], epochs: int, rows: int) -> Figu
     chapter="Learning",
     claim="Leaving units out at random keeps a net from overfitting: it errs less on digits it has not seen.",
     source=SOURCE,
-    seconds=150,
+    seconds=70,
     data=("mnist",),
 )
 def dropout_gain(lab: Lab) -> Iterator[Finding]:

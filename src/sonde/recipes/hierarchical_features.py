@@ -403,7 +403,7 @@ def _of_channels(name: str, values: Tensor) -> Measure:
     chapter="Defining deep learning",
     claim="Layer upon layer, a net's units see more of a picture and say more about its class, from edges to parts.",
     source=SOURCE,
-    seconds=120,
+    seconds=55,
     data=("cifar10",),
 )
 def hierarchical_features(lab: Lab) -> Iterator[Finding]:

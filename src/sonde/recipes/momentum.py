@@ -320,7 +320,7 @@ def _exact(name: str, value: float, unit: str, settings: Mapping[str, Any]) -> M
     chapter="Learning",
     claim="On a bowl momentum and Nesterov need about the root of gradient descent's steps, as theory has it.",
     source="Polyak, 1964; Nesterov, 1983 and 2004; Sutskever et al., 2013",
-    seconds=60,
+    seconds=35,
 )
 def momentum_rates(lab: Lab) -> Iterator[Finding]:
     """Rates on quadratics against their closed forms, and momentum against Nesterov on a small net."""
