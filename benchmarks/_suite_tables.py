@@ -10,8 +10,26 @@ NEVER = "not reached"
 
 
 def tables(whole: Mapping[str, Any]) -> str:
-    """A table a task: the best rate, steps to the target, time, and the loss at the end of the budget."""
-    return "\n".join(_table(task) for task in whole["tasks"].values())
+    """All tasks side by side, then a table a task: the rate, steps to the target, time, and the loss at the end."""
+    return "\n".join([_summary(list(whole["tasks"].values())), *map(_table, whole["tasks"].values())])
+
+
+def _summary(tasks: list[Mapping[str, Any]]) -> str:
+    """Of AdamW's steps, and of AdamW's time: the medians over seeds."""
+    lines = [f"| rule | {' | '.join(t['title'].partition(',')[0] for t in tasks)} |", "|---" * (len(tasks) + 1) + "|"]
+    for name in tasks[0]["rules"]:
+        cells = []
+        for task in tasks:
+            mine = task["rules"][name]
+            share = ratios(mine, task["rules"]["AdamW"])
+            if len(share) == len(mine["runs"]):
+                steps = statistics.median(share)
+                cells.append(f"{steps:.2f} steps, {steps * mine['times_adamw']['median']:.2f} time")
+            else:
+                arrived = sum(r["steps"] is not None for r in mine["runs"])
+                cells.append(f"{arrived} of {len(mine['runs'])} seeds" if arrived else NEVER)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
 def ratios(mine: Mapping[str, Any], base: Mapping[str, Any]) -> list[float]:

@@ -209,9 +209,10 @@ def test_the_output_is_the_embeddings_matrix() -> None:
     assert sum(p.numel() for p in small(bias=False).parameters()) == V * D + T * D + 2 * (12 * D * D + 2 * D) + D
 
 
-def test_muon_is_given_every_matrix_of_the_blocks() -> None:
+@pytest.mark.parametrize("head", ["", "head"])
+def test_muon_is_given_every_matrix_of_the_blocks(head: str) -> None:
     net = small()
-    (hidden, rest) = hidden_matrices(net, dict(net.named_parameters()), head="head")
+    (hidden, rest) = hidden_matrices(net, dict(net.named_parameters()), head)
     assert len(hidden["params"]) == 12 and all(p.shape != (V, D) for p in hidden["params"])
     assert {id(net.tokens.weight), id(net.positions.weight)} <= {id(p) for p in rest["params"]}
 

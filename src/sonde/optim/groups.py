@@ -21,7 +21,8 @@ def all_alike(player: nn.Module, params: Mapping[str, Tensor]) -> list[Group]:
 def hidden_matrices(player: nn.Module, params: Mapping[str, Tensor], head: str = "") -> list[Group]:
     """Matrices and kernels between the embeddings and the output layer under `matrices`: True, then the rest.
 
-    head: the name (or its beginning) of what is the output; "" for the last matrix in the order of the module.
+    head: the name (or its beginning) of what is the output; "" for the last matrix in the order of the module. Where
+        that is an embedding's, too, nothing else is taken for the output.
 
     Hidden are the weights of linear layers, convolutions, attention and recurrent layers. Embeddings (also as an output
     that shares their weights), biases, norms and whatever another module owns (positions, tokens) are not. Attention's
@@ -44,7 +45,7 @@ def hidden_matrices(player: nn.Module, params: Mapping[str, Tensor], head: str =
     if head:
         ends = [i for i in hidden if f"{names[i]}.".startswith(f"{head}.")]
     else:
-        ends = hidden[-1:]
+        ends = [i for i in found if i in names][-1:]
     counts = {i: found[i] for i in hidden if i not in ends}
     groups: list[Group] = []
     for count in sorted(set(counts.values())):
