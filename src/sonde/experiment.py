@@ -7,7 +7,7 @@
         seconds=5,
     )
     def perceptron(lab: Lab) -> Iterator[Finding]:
-        yield Check(mistakes, at_most=bound)
+        yield Check(measure=mistakes, at_most=bound)
 
 `sonde recipes` lists those of `sonde.recipes`, `sonde run NAME` runs one, `sonde atlas` builds a page of each.
 """

@@ -25,12 +25,12 @@ from sonde import methods, nets
 from sonde.core import Budget, Measure, Method, Run, fit, seed_everything
 from sonde.data import Dataset, load
 from sonde.data.rows import Split
+from sonde.drawing import COLOURS, MUTED, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.methods.observe.validate import mean_scores
 from sonde.objectives import Classify
 from sonde.optim.schedules import Cosine
 from sonde.recipes._seeds import end_of, fewer, over_seeds
-from sonde.report.plots import COLOURS, MUTED, canvas, legend
 
 SOURCE = "Krizhevsky et al., 2012; Müller and Hutter, TrivialAugment, 2021"
 WAYS = ("plain", "shift and flip", "with TrivialAugment")

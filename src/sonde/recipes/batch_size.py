@@ -32,12 +32,12 @@ from sonde import methods, nets
 from sonde.core import Budget, Event, Method, NonFinite, Run, Stepped, fit, seed_everything
 from sonde.data import Dataset, load
 from sonde.data.rows import Split
+from sonde.drawing import COLOURS, MUTED, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.methods.observe.validate import mean_scores
 from sonde.objectives import Classify
 from sonde.per_record import ByRecord
 from sonde.recipes._seeds import fewer, over_seeds
-from sonde.report.plots import COLOURS, MUTED, canvas, legend
 
 SOURCE = "McCandlish, Kaplan and Amodei, 2018; Shallue et al., 2019"
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)

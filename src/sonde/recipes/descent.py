@@ -35,8 +35,8 @@ from torch import Tensor, nn
 from sonde import methods
 from sonde.core import Batch, Budget, Event, Loss, Measure, Method, Objective, Run, Stepped, Term, fit
 from sonde.data.rows import Rows
+from sonde.drawing import COLOURS, INK, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
-from sonde.report.plots import COLOURS, INK, canvas, legend
 
 Height = Callable[[Tensor, Tensor], Tensor]
 """Of x and y, of any shape: the landscape's height there."""

@@ -29,12 +29,12 @@ from sonde import methods, nets
 from sonde.core import Budget, Measure, Method, NonFinite, Run, fit, seed_everything
 from sonde.data import Dataset, load
 from sonde.data.rows import Split
+from sonde.drawing import COLOURS, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.methods.observe.validate import mean_scores
 from sonde.objectives import Classify
 from sonde.optim.schedules import Cosine
 from sonde.recipes._seeds import Course, end_of, fewer, over_seeds
-from sonde.report.plots import COLOURS, canvas, legend
 
 SOURCE = "Srivastava et al., Dropout, JMLR 15, 2014"
 WAYS: Mapping[str, tuple[bool, bool]] = {  # dropout, max-norm

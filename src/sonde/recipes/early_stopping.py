@@ -31,11 +31,11 @@ from sonde import methods, nets
 from sonde.core import Budget, Method, Run, fit, seed_everything
 from sonde.data import Dataset, load
 from sonde.data.rows import Split
+from sonde.drawing import COLOURS, INK, MUTED, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.methods.observe.validate import mean_scores
 from sonde.objectives import Classify
 from sonde.recipes._seeds import Course, end_of, fewer, over_seeds
-from sonde.report.plots import COLOURS, INK, MUTED, canvas, legend
 
 SOURCE = "Prechelt, Early stopping - but when?, 1998"
 

@@ -36,11 +36,11 @@ from sonde.audits.quality.intervals import bootstrap, compare, mean, wilson
 from sonde.core import Budget, Measure, Run, fit, seed_everything
 from sonde.data import Dataset, load
 from sonde.data.rows import Split
+from sonde.drawing import COLOURS, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.objectives import Classify
 from sonde.optim.schedules import Cosine
 from sonde.recipes._seeds import fewer
-from sonde.report.plots import COLOURS, canvas, legend
 
 # N rows, C channels of a layer, L layers, S side of a picture, K side of a kernel
 

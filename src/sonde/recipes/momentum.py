@@ -47,10 +47,10 @@ from sonde.core import (
 )
 from sonde.data import Dataset, load
 from sonde.data.rows import Rows, Split
+from sonde.drawing import COLOURS, MUTED, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.objectives import Classify
 from sonde.recipes._seeds import Course, end_of, over_seeds
-from sonde.report.plots import COLOURS, MUTED, canvas, legend
 
 SOURCE = "Polyak, 1964; Nesterov, 2004, sec. 2.2"
 

@@ -34,11 +34,11 @@ from sonde import methods
 from sonde.core import Batch, Budget, Event, Method, Run, SondeError, Stepped, fit, seed_everything
 from sonde.data.fetch import places
 from sonde.data.rows import Rows, Split
+from sonde.drawing import COLOURS, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.methods.observe.validate import mean_scores
 from sonde.objectives import Classify
 from sonde.recipes._seeds import Course, end_of, over_seeds
-from sonde.report.plots import COLOURS, canvas, legend
 
 # N rows, T words of the longest sentence, D features, V words
 
