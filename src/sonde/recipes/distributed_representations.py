@@ -11,7 +11,11 @@ Different here: cross-entropy over the people and AdamW in place of squared erro
 average over the last hundred steps or so, without which a net is now and then caught off its minimum. A fact is
 answered right if its k answers get the k greatest numbers. Weight decay (0.01 to 1), rate and steps were chosen with
 other draws of the facts held out.
-MEASURED
+Measured, 20 nets, each with its own draw (95 % t-intervals): all facts that were learned are right, and 54 % (41 to 66)
+of those held out, where the relation alone tells none. That is fewer than 7 of 8, of which the interval (53 to 98)
+begins where this one's middle is. Read from the codes of other people, chance about 45 %: nationality of 99.6 % of the
+people, generation of 92 % (89 to 96), branch of 86 % (80 to 92); before training 43, 41 and 53 %. Units that are only
+on or off still tell 16 of the 24 people apart, where a unit a person would tell 6. 35 s on a core of a Xeon.
 
 Entry: distributed representations.
 """
@@ -31,7 +35,7 @@ from sonde.core import Budget, Measure, Run, fit, seed_everything
 from sonde.data.rows import Rows
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.recipes._seeds import end_of, over_seeds
-from sonde.report.plots import COLOURS, INK, MUTED, canvas
+from sonde.report.plots import COLOURS, INK, MUTED, SMALL, canvas
 
 # P = 24 people, R = 12 relations, M = 104 facts, K = 6 units, B permutations
 
@@ -215,11 +219,14 @@ def findings(nets: Sequence[Learned], untrained: Sequence[Family], steps: int) -
 
     yield Check(measure=share("training facts right", [n.seen for n in nets], "train"), at_least=0.99)
     known = share("held-out facts right", [n.held_out for n in nets])
-    least = wilson(7, 8)
-    yield Check(measure=known, at_least=least[0] if least else 1.0, published=7 / 8, published_in=RECORD)
+    yield known
+    least = wilson(7, 8)  # eight facts tell little: whether the two intervals meet is what they can refute
+    yield Check(
+        measure=end_of(known, "upper"), at_least=least[0] if least else 1.0, published=7 / 8, published_in=RECORD
+    )
     yield share("held-out facts right by the relation alone", [n.guessed for n in nets])
     gain = share("gain on the relation alone", [n.held_out - n.guessed for n in nets])
-    yield Check(measure=end_of(gain, "lower"), at_least=0.0)
+    yield Check(measure=end_of(gain, "lower"), at_least=1 / 24)  # what naming anybody would add
     rows: list[tuple[str | float | int | None, ...]] = []
     for name, values in ATTRIBUTES.items():
         found = [probe(n.net.codes(), values, seed=i) for i, n in enumerate(nets)]
@@ -259,8 +266,12 @@ def drawn(net: Family) -> Figure:
             one.axvline(place, color=MUTED, linewidth=1)
         for side in one.spines.values():
             side.set_visible(False)
-    axes[-1].set_xticks(range(12), [f"{a}\\n{b}" for a, b in zip(NAMES[:12], NAMES[12:], strict=True)], rotation=60)
-    drawing.colorbar(image, ax=axes, shrink=0.5, label="weight from the person to the unit")
+    names = [f"{a}\n{b}" for a, b in zip(NAMES[:12], NAMES[12:], strict=True)]
+    axes[-1].set_xticks(range(12), names, rotation=45, ha="right", rotation_mode="anchor")
+    bar = drawing.colorbar(image, ax=axes, shrink=0.5, aspect=30)
+    bar.set_label("weight from the person to the unit", color=INK, fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL, labelcolor=MUTED, color=MUTED)
+    bar.outline.set_visible(False)
     caption = (
         "What one net learned about people: the weight from each name to each of the six units. People in the same "
         "place of the two families stand above each other; lines part the generations."

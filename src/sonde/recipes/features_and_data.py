@@ -8,7 +8,12 @@ on the data set's page, for all 60,000 rows: LeNet-5 0.95 %, support vector mach
 (Kegl and Busa-Fekete, 2009). Dalal and Triggs, Histograms of oriented gradients for human detection, 2005.
 Different here: nothing is tuned and no row is distorted; the net is small (166,406 weights) and takes at most 3,000
 steps. Each way has the same rows; half of the test rows are used but for the last comparison.
-MEASURED
+Measured, three draws of the rows (95 % t-intervals): with 100 rows the net errs on 26.6 % and a linear machine on the
+histograms on 15.7 %, 10.9 points less (6.1 to 15.7); from there to 10,000 rows the net gains one halving of the error
+on it (0.2 to 1.8). They cross between 3,000 and 10,000 rows. With all 60,000 the net errs on 1.06 % (0.88 to 1.28) of
+all test rows, the machine on 1.57 %, 0.51 points more (0.27 to 0.75, paired). It is not the end of hand-made features:
+a kernel machine on them is better than the linear one (3.4 against 4.8 % with 1,000 rows), and with several sizes of
+cells 0.64 % is published for all rows (MCS HOG features and SVM, 2017), less than this small net's.
 
 Entry: hand-made features; support vector machine; decision trees.
 """
@@ -211,14 +216,16 @@ def share_wrong(name: str, right: np.ndarray, settings: Mapping[str, Any]) -> Me
 def drawn(found: Errors, everything: Mapping[str, float]) -> Figure:
     """Errors over the number of rows, both on logarithmic axes."""
     drawing, axes = canvas(7.4, 4.8)
-    for i, (name, by_size) in enumerate(found.items()):
+    quiet = iter(COLOURS[2:])
+    for name, by_size in found.items():
+        colour = COLOURS[(HAND, NET).index(name)] if name in (HAND, NET) else next(quiet)
         sizes, values = list(by_size), np.array(list(by_size.values()))  # (sizes, seeds)
         means = values.mean(1).tolist()
         if name in everything:
             sizes, means = [*sizes, EVERYTHING], [*means, everything[name]]
-        style = {"linewidth": 2.4} if name in (HAND, NET) else {"linewidth": 1.3, "linestyle": "--"}
-        axes.plot(sizes, means, color=COLOURS[i], label=name, marker="o", markersize=4, **style)
-        axes.fill_between(list(by_size), values.min(1), values.max(1), color=COLOURS[i], alpha=0.15, linewidth=0)
+        thick, line = (2.4, "-") if name in (HAND, NET) else (1.3, "--")
+        axes.plot(sizes, means, line, color=colour, linewidth=thick, label=name, marker="o", markersize=4)
+        axes.fill_between(list(by_size), values.min(1), values.max(1), color=colour, alpha=0.15, linewidth=0)
     axes.set_xscale("log")
     axes.set_yscale("log")
     ticks = [size for size in (*SIZES, EVERYTHING) if size <= EVERYTHING]
