@@ -21,7 +21,7 @@ MODULES = sorted((SOURCE / "sonde").rglob("*.py"))
 # What each part of the package may import of the package. Parts that are not listed (recipes, train.py, bundle.py,
 # estimators.py ...) are where things are put together: they may import all parts but the interfaces.
 INTERFACES = {"cli", "web"}
-LEARNING = {"core", "nets", "optim", "losses", "data", "per_record", "privacy", "attacks"}
+LEARNING = {"core", "nets", "optim", "losses", "data", "per_record", "privacy", "attacks", "corruptions"}
 ALLOWED = {
     "core": {"core"},
     "bundle": {"core", "data", "fairness", "bundle"},  # so low that a method may read a trained model: a teacher
@@ -29,13 +29,15 @@ ALLOWED = {
     "optim": {"core", "optim"},
     "losses": {"core", "losses"},
     "attacks": {"core", "attacks"},
+    "corruptions": {"core", "corruptions"},
     "per_record": {"core", "per_record"},
     "privacy": {"core", "privacy"},
     "fairness": {"core", "fairness"},
+    "calibration": {"core", "calibration"},
     "data": {"core", "data"},
     "objectives": LEARNING | {"objectives"},
     "methods": LEARNING | {"methods", "bundle"},
-    "audits": LEARNING | {"audits", "fairness", "drawing"},
+    "audits": LEARNING | {"audits", "fairness", "calibration", "drawing"},
     "drawing": {"drawing"},
     "report": {"core", "data", "report", "drawing"},
 }

@@ -1,0 +1,175 @@
+"""Accuracy on corrupted pictures: noise, blur, weather and file formats at five severities.
+
+Hendrycks and Dietterich, Benchmarking neural network robustness to common corruptions and perturbations, 2019, sec. 4.
+See `sonde.corruptions` for what is done to the pictures and where it differs. The paper's mCE divides by the errors of
+AlexNet, which small pictures do not have; here it is the plain mean over kinds and severities.
+
+Entry: audits; distribution shift.
+"""
+
+# N rows, K kinds, S severities
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sonde.core import Audit, Batch, Clock, Measure, SondeError, Subject
+from sonde.core.finding import Figure, Shown, Table
+from sonde.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from sonde.drawing import COLOURS, INK, WHITE, canvas, style
+
+from ..quality.intervals import Array, Statistic, bootstrap, mean, settings, wilson
+from ._asking import affordable, decided, drawn, no_classes, no_pictures
+
+SOURCE = "Hendrycks and Dietterich, 2019, sec. 4"
+COST_OF_CORRUPTING = 1.5  # passes through a small net that one corrupted picture costs, with the net's own
+SHOWN = (1, 3, 5)  # severities in the drawing of examples
+
+
+class Corruptions(Audit):
+    """Accuracy under noise, blur, weather and compression.
+
+    rows: of the split at most, drawn by `seed`. split: which.
+    """
+
+    cost = 3.0
+
+    def __init__(self, rows: int = 500, split: str = "test", seed: int = 0) -> None:
+        if rows < 1:
+            raise SondeError(f"Corruptions(rows={rows}) asks about no row", "choose rows >= 1; 500 is usual")
+        self.rows, self.split, self.seed = rows, split, seed
+
+    def refuses(self, subject: Subject) -> str:
+        """See `Audit.refuses`."""
+        return no_classes(subject) or no_pictures(subject)
+
+    def run(self, subject: Subject, clock: Clock) -> Iterator[Shown]:
+        """See `Audit.run`."""
+        assert subject.bounds is not None  # noqa: S101 - see `refuses`
+        low, high = subject.bounds
+        chosen = drawn(subject, self.split, self.rows, self.seed)
+        chosen = affordable(subject, chosen, COST_OF_CORRUPTING * len(CORRUPTIONS) * len(SEVERITIES), clock)
+        unit = (chosen.x.detach().cpu() - low) / (high - low)  # (N, C, H, W) in [0, 1]
+        clean = self._right(subject, chosen, chosen.x)
+        if not torch.equal(clean, self._right(subject, chosen, chosen.x)):
+            raise SondeError("asked again, the model decides differently on the same rows", "make it deterministic")
+        n, sure = len(clean), wilson(int(clean.sum()), len(clean))
+        how = {"rows": n, "seed": self.seed}
+        yield Measure(
+            "robustness/corruptions/clean_accuracy", float(clean.double().mean()), "1", n, "higher", SOURCE, sure,
+            self.split, settings("wilson", sure, severity=0, **how),
+        )  # fmt: skip
+        right = np.zeros((n, len(CORRUPTIONS), len(SEVERITIES)))
+        for k, name in enumerate(CORRUPTIONS):
+            for s, severity in enumerate(SEVERITIES):
+                moved = corrupt(unit, name, severity, self.seed) * (high - low) + low
+                right[:, k, s] = self._right(subject, chosen, moved.to(chosen.x)).numpy()
+            clock.at((k + 1) / len(CORRUPTIONS))
+        yield from self._measures(clean.double().numpy(), right, how)
+        yield table(clean.double().numpy(), right)
+        yield heat_map(clean.double().numpy(), right)
+        yield examples(unit[int(clean.int().argmax())], self.seed)
+
+    def _right(self, subject: Subject, rows: Batch, x: Tensor) -> Tensor:
+        return decided(subject, rows, x) == rows.y.cpu()
+
+    def _measures(self, clean: Array, right: Array, how: Mapping[str, Any]) -> Iterator[Measure]:
+        """The mean accuracy, what share of the clean one that is, and the worst kind; resampled by row."""
+        by_row = right.mean((1, 2))
+        worst = right.mean((0, 2)).argmin()
+        shares = np.stack([by_row, clean], 1)
+        statistics = {
+            "mean_accuracy": mean(by_row, 0.0, 1.0),
+            "kept_share": Statistic(shares, lambda s: s[..., 0] / s[..., 1], low=0.0),
+            "worst_accuracy": mean(right[:, worst].mean(1), 0.0, 1.0),
+        }
+        of = {
+            "mean_accuracy": {"over": f"{len(CORRUPTIONS)} kinds, {len(SEVERITIES)} severities"},
+            "kept_share": {"of": "the accuracy on the same rows, clean"},
+            "worst_accuracy": {"kind": list(CORRUPTIONS)[worst], "over": f"{len(SEVERITIES)} severities"},
+        }
+        for name, interval in bootstrap(statistics).items():
+            yield Measure(
+                f"robustness/corruptions/{name}", statistics[name].value, "1", len(clean), "higher", SOURCE, interval,
+                self.split, settings("bca", interval, **of[name], **how),
+            )  # fmt: skip
+
+
+def table(clean: Array, right: Array) -> Table:
+    """The accuracy for every kind and severity; right: (N, K, S)."""
+    shares = right.mean(0)
+    rows: list[tuple[str | float | int | None, ...]] = [
+        (spoken(kind), *(round(float(v), 4) for v in shares[k]), round(float(shares[k].mean()), 4))
+        for k, kind in enumerate(CORRUPTIONS)
+    ]
+    rows.append(("mean", *(round(float(v), 4) for v in shares.mean(0)), round(float(shares.mean()), 4)))
+    caption = f"Share of {len(clean)} rows answered rightly, by severity; {clean.mean():.4f} of them clean."
+    return Table("corruptions", caption, ("corruption", *map(str, SEVERITIES), "mean"), tuple(rows))
+
+
+def spoken(name: str) -> str:
+    """A corruption's name as a reader sees it.
+
+    >>> spoken("jpeg_compression"), spoken("defocus_blur")
+    ('JPEG compression', 'defocus blur')
+    """
+    return name.replace("_", " ").replace("jpeg", "JPEG").replace("gaussian", "Gaussian")
+
+
+def heat_map(clean: Array, right: Array) -> Figure:
+    """The same as a picture: the darker, the more is lost."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    columns = np.concatenate([np.full((len(CORRUPTIONS), 1), clean.mean()), right.mean(0)], 1)  # (K, 1 + S)
+    drawing, axes = canvas(7, 5.2)
+    ramp = LinearSegmentedColormap.from_list("kept", [COLOURS[1], "#f6d9c8", WHITE])
+    axes.imshow(columns, cmap=ramp, vmin=0, vmax=max(1e-9, float(clean.mean())), aspect="auto")
+    middle = clean.mean() / 5
+    for (row, column), value in np.ndenumerate(columns):
+        colour = WHITE if value < middle else INK
+        axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=9.5, color=colour)
+    axes.grid(False)
+    axes.set_xticks(range(1 + len(SEVERITIES)), ["clean", *map(str, SEVERITIES)])
+    axes.set_yticks(range(len(CORRUPTIONS)), [spoken(name) for name in CORRUPTIONS])
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel("severity")
+    axes.axvline(0.5, color=INK, linewidth=0.8)
+    return Figure.of("corruptions", "Accuracy in %; the darker, the more of the clean accuracy is lost.", drawing)
+
+
+def examples(picture: Tensor, seed: int) -> Figure:
+    """One picture (C, H, W) in [0, 1] under every corruption, at three severities."""
+    from matplotlib.figure import Figure as Drawing
+
+    drawing = Drawing(figsize=(7, 7.2), dpi=100, facecolor=WHITE, layout="constrained")
+    drawing.get_layout_engine().set(w_pad=0.14, h_pad=0.05)  # type: ignore[union-attr, call-arg]
+    grid = drawing.subplots(6, 3)
+    for axes in grid.flat:
+        style(axes)
+        axes.set_axis_off()
+    names = list(CORRUPTIONS)
+    tiles = [("clean", [picture])]
+    tiles += [(spoken(k), [corrupt(picture[None], k, s, seed)[0] for s in SHOWN]) for k in names]
+    for axes, (name, pictures) in zip(grid.flat, tiles, strict=False):
+        gap = torch.ones(picture.shape[0], picture.shape[1], max(1, picture.shape[2] // 14))
+        strip = torch.cat([part for p in pictures for part in (p, gap)][:-1], 2)
+        strip = torch.cat([strip, torch.ones(*strip.shape[:2], _width(picture) - strip.shape[2])], 2)
+        colours = strip.mean(0) if strip.shape[0] != 3 else strip.movedim(0, 2)
+        axes.imshow(colours.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(name, loc="left", fontsize=9.5, color=INK)
+    shown = ", ".join(map(str, SHOWN[:-1])) + f" and {SHOWN[-1]}"
+    return Figure.of("corrupted", f"One row of the split under every corruption, at severities {shown}.", drawing)
+
+
+def _width(picture: Tensor) -> int:
+    """Of the widest strip: three pictures and the gaps between."""
+    return len(SHOWN) * picture.shape[2] + (len(SHOWN) - 1) * max(1, picture.shape[2] // 14)
