@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from sonde.core import Audit, Clock, Subject
 from sonde.core.finding import Shown
 
+from .classes import class_findings, label_findings
 from .classification import classification
 from .multilabel import multilabel
 from .regression import regression
+from .residuals import residual_findings
 
 
 class Quality(Audit):
@@ -23,8 +25,12 @@ class Quality(Audit):
         y, guess = subject.rows().y, subject.answers()
         if subject.task == "regression":
             targets = getattr(getattr(subject.schema, "target", None), "columns", None)
-            yield from regression(guess, y, targets or [str(t) for t in range(guess.shape[1])])
+            names = list(targets or [str(t) for t in range(guess.shape[1])])
+            yield from regression(guess, y, names)
+            yield from residual_findings(guess, y, names)
         elif subject.task == "multilabel":
             yield from multilabel(guess, y, subject.classes)
+            yield from label_findings(guess, y, subject.classes)
         else:
             yield from classification(guess, y, subject.classes)
+            yield from class_findings(guess, y, subject.classes)
