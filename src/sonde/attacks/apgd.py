@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .ball import Ball, Norm, Range, spread, unit_length
-from .losses import Logits, cross_entropy, dlr, likeliest_others
+from .losses import Logits, cross_entropy, dlr, gradient_of, likeliest_others
 
 # N rows, A of them still attacked, C classes
 
@@ -194,9 +194,10 @@ def _looked(
     with torch.enable_grad():
         z = logits(v)
         value = loss(z, y, target)
-        (gradient,) = torch.autograd.grad(value.sum(), v)
+        gradient = gradient_of(value, v)
     wrong = z.argmax(1) != y
-    return torch.where(wrong, torch.nan, value.detach()), gradient
+    value = value.detach().nan_to_num(-torch.inf)  # of logits that are not finite: no point worth keeping
+    return torch.where(wrong, torch.nan, value), gradient
 
 
 def _moved(s: _State, ball: Ball, momentum: float) -> Tensor:

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from .ball import Norm, spread
-from .losses import Logits, likeliest_others, margin
+from .losses import Logits, gradient_of, likeliest_others, margin
 
 # N rows, A of them still attacked, D numbers a row
 
 OVERSHOOT = 1.05  # eta: beyond the linearised boundary; sec. 3
 BIAS = 0.1  # alpha_max: how much the step is drawn towards the original; sec. 3
 BACK = 0.9  # beta: how far a success stays from the original; sec. 3
+HALVINGS = 16  # of the way to a point, in the final search: to 2e-5 of its length
 NEWTON = 50  # each step fixes at least one more number at its bound; in practice five to ten do
 
 
@@ -54,7 +55,9 @@ def fab_t(
         point, length = _towards(logits, x[rows], y[rows], order[rows, t], nearest[rows], radius, norm, bounds, steps)
         closer = length < nearest[rows]
         found[rows[closer]], nearest[rows[closer]] = point[closer], length[closer]
-    return torch.where(spread(nearest <= radius, x), found, x) if radius > 0 else found
+    if radius > 0:
+        return torch.where(spread(nearest <= radius, x), found, x)
+    return _nearer(logits, x, y, found)
 
 
 def _towards(
@@ -107,13 +110,25 @@ def _towards(
     return best, length
 
 
+def _nearer(logits: Logits, x: Tensor, y: Tensor, found: Tensor) -> Tensor:
+    """The final search (sec. 3): where the way from each row to its wrong point crosses the boundary, (N, ...)."""
+    right = torch.zeros(len(x), device=x.device, dtype=x.dtype)  # how much of the way is still answered rightly
+    wrong = torch.ones_like(right)
+    for _ in range(HALVINGS):
+        middle = (right + wrong) / 2
+        with torch.no_grad():
+            crossed = logits(torch.lerp(x, found, spread(middle, x))).argmax(1) != y
+        right, wrong = torch.where(crossed, right, middle), torch.where(crossed, middle, wrong)
+    return torch.lerp(x, found, spread(wrong, x))
+
+
 def _boundary(logits: Logits, v: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """z_target - z_y at v, (A,), negative where the answer stands, and its gradient."""
     v = v.detach().requires_grad_()
     with torch.enable_grad():
         value = margin(logits(v), y, target)
-        (gradient,) = torch.autograd.grad(value.sum(), v)
-    return value.detach(), gradient
+        gradient = gradient_of(value, v)
+    return value.detach().nan_to_num(0.0), gradient  # not finite: nowhere to go
 
 
 def project(u: Tensor, w: Tensor, value: Tensor, norm: Norm, low: float, high: float) -> Tensor:
@@ -121,29 +136,30 @@ def project(u: Tensor, w: Tensor, value: Tensor, norm: Norm, low: float, high: f
 
     u, w: (A, D); value: (A,). For L-inf each number moves by min(r, its room); for L2 by min(r |w_i|, its room).
     """
-    sign = -torch.sign(value)[:, None]  # w . d must have this sign
-    gain = w * sign  # (A, D)
-    room = torch.where(gain > 0, high - u, u - low)  # (A, D)
-    weight = gain.abs()
-    room = torch.where(weight > 0, room, 0.0).clamp_min(0.0)
-    speed = torch.ones_like(weight) if norm == "linf" else weight  # by which a number moves for each unit of r
-    full = weight * room  # what a number gains at its bound
-    rate = weight * speed  # what it gains for each unit of r until there
+    # Masks are multiplied in, as torch.where costs several times as much: this is most of the attack's time.
+    weight = w.abs()
+    tiny = torch.finfo(u.dtype).tiny
+    upward = torch.copysign(torch.ones((), device=u.device, dtype=u.dtype), w).mul_(torch.sign(-value)[:, None])
+    room = torch.maximum((high - u).mul_(upward), (low - u).mul_(upward)).clamp_min_(0)  # until its bound
+    if norm == "linf":
+        bend, rate = room, weight
+    else:
+        bend, rate = room.div_(weight.clamp_min(tiny**0.5)), weight * weight
+    # A change of length r gains sum(rate min(r, bend)): up to its bend each number gains `rate` for a unit of r.
     needed = value.abs()
-    r = needed / rate.sum(1).clamp_min(torch.finfo(u.dtype).tiny)
+    r, short = torch.zeros_like(needed), needed
     for _ in range(NEWTON):
-        bound = room <= r[:, None] * speed  # numbers that are at their bounds
-        left = needed - torch.where(bound, full, 0.0).sum(1)
-        free = torch.where(bound, 0.0, rate).sum(1)
-        new = torch.where(free > 0, left / free.clamp_min(torch.finfo(u.dtype).tiny), torch.inf)
+        slope = (bend > r[:, None]).to(u.dtype).mul_(rate).sum(1)
         # Past the last bend nothing more can be gained: all numbers stand at their bounds.
-        grown = torch.maximum(r, new)
-        done = grown <= r * (1 + 1e-6)
-        r = grown
-        if bool((done | r.isinf()).all()):
+        beyond = torch.where(short > 1e-6 * needed, torch.inf, 0.0)
+        more = torch.where(slope > 0, short.clamp_min(0) / slope.clamp_min(tiny), beyond)
+        r = r + more
+        if bool(((more <= 1e-6 * r) | r.isinf()).all()):
             break
-    step = torch.where(weight > 0, torch.minimum(r[:, None] * speed, room), 0.0)
-    return step * torch.sign(gain)
+        short = needed - torch.minimum(bend, r[:, None]).mul_(rate).sum(1)
+    r = r.masked_fill(~(weight.amax(1) > 0), 0.0)  # without a gradient nothing helps, and a bound may be infinite
+    step = torch.minimum(bend, r[:, None]).mul_(upward)
+    return step.mul_((weight > 0).to(u.dtype) if norm == "linf" else weight)
 
 
 def _length(offset: Tensor, norm: Norm) -> Tensor:

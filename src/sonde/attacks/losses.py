@@ -46,6 +46,17 @@ def dlr(z: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     return margin(z, y, target) / (top[:, 0] - third + TINY)
 
 
+def gradient_of(value: Tensor, v: Tensor, again: bool = False) -> Tensor:
+    """The gradient of each row's value (N,) with respect to its inputs v (N, ...); zero where it is not finite.
+
+    Zeros for a value that does not depend on v. again: whether the graph is needed once more.
+    """
+    if not value.requires_grad:
+        return torch.zeros_like(v)
+    (g,) = torch.autograd.grad(value.sum(), v, retain_graph=again, allow_unused=True)
+    return torch.zeros_like(v) if g is None else g.nan_to_num(0.0, 0.0, 0.0)
+
+
 def likeliest_others(z: Tensor, y: Tensor, most: int) -> Tensor:
     """The classes other than y by falling logit, (N, min(most, C - 1))."""
     others = z.scatter(1, y[:, None], -torch.inf)
