@@ -45,7 +45,7 @@ NAMES = (
     "Roberto", "Maria", "Pierro", "Francesca", "Gina", "Emilio", "Lucia", "Marco", "Angela", "Tomaso",
     "Alfonso", "Sophia",
 )  # fmt: skip
-"""The people of the paper's figure 2, those of the second family in the places of those of the first."""
+"""The people of the paper, those of the second family in the places of those of the first."""
 MEN = frozenset((0, 2, 5, 7, 9, 10))  # by their place in a family
 COUPLES = ((0, 1), (2, 3), (5, 4), (7, 6), (9, 8))
 CHILDREN = {(0, 1): (5, 6), (2, 3): (7, 8), (7, 6): (10, 11)}
@@ -120,7 +120,7 @@ def as_rows(known: Sequence[Fact]) -> tuple[Tensor, Tensor]:
 
 
 class Family(nn.Module):
-    """The net of the paper's figure 3: 24 and 12 names, 6 units for each, 12 and 6 hidden units, 24 people.
+    """The net of the paper: 24 and 12 names, 6 units for each, 12 and 6 hidden units, 24 people.
 
     Reads x (N, 36); returns (N, 24).
     """
@@ -249,7 +249,7 @@ def findings(nets: Sequence[Learned], untrained: Sequence[Family], steps: int) -
 
 
 def drawn(net: Family) -> Figure:
-    """The weights from each person to each of the six units, as in the paper's figure 4."""
+    """The weights from each person to each of the six units, as the paper draws them."""
     from matplotlib.colors import LinearSegmentedColormap
 
     drawing, axes = canvas(7.6, 6.6, rows=UNITS)

@@ -7,7 +7,12 @@ Source: Belkin, Hsu, Ma and Mandal, Reconciling modern machine-learning practice
 trade-off, 2019 (random Fourier features of Rahimi and Recht, 2008); Nakkiran, Kaplun, Bansal, Yang, Barak and
 Sutskever, Deep double descent, 2019 (nets with wrong labels; regularisation often avoids the effect). Both publish
 curves, and no number for so few rows of MNIST.
-MEASURED
+Measured, five draws of 1,000 rows and of the features (95 % t-intervals): the peak is at N = n in all, where the error
+is 62.7 points (61.2 to 64.1) above the best below; with 10,000 features it is 15.2 points (14.2 to 16.3) below that
+best one. With a ridge the error at N = n is 2.1 points (1.7 to 2.4) below the best for fewer features.
+Nets, four draws of 4,000 rows: 64 units, which can just fit the wrong labels, err on 7.6 points more rows (5.8 to 9.4)
+than 16 units and 7.4 more (5.4 to 9.4) than 400. The widest are not better than the narrow ones here: 400 units are 0.2
+points worse than 16 (0.5 better to 1.0 worse), and 8 units were the best. 150 s on a core of a Xeon.
 
 Entry: overfitting.
 """
@@ -30,7 +35,7 @@ from sonde.data import load
 from sonde.data.rows import Rows
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.recipes._seeds import end_of, over_seeds
-from sonde.report.plots import COLOURS, MUTED, canvas, legend
+from sonde.report.plots import COLOURS, MUTED, SMALL, canvas, legend
 
 # n training rows, m test rows, D pixels, N features, C classes
 
@@ -192,20 +197,22 @@ def about_nets(curves: Curves, widths: tuple[int, int, int], settings: Mapping[s
 def drawn(free: Curves, ridged: Curves, numbers: Sequence[int], n: int) -> Figure:
     """Errors and the length of the coefficients over the number of features."""
     drawing, (left, right) = canvas(8.4, 4, columns=2)
-    for curves, name, colour in ((free, "shortest fit", COLOURS[0]), (ridged, "with a ridge", COLOURS[2])):
-        band(left, numbers, [[f.test for f in curve] for curve in curves], colour, f"test, {name}")
+    for curves, name, colour in ((free, "shortest fit", COLOURS[0]), (ridged, "ridge", COLOURS[2])):
+        band(left, numbers, [[f.test for f in curve] for curve in curves], colour, f"test ({name})")
         band(right, numbers, [[f.norm for f in curve] for curve in curves], colour, name)
-    band(left, numbers, [[f.train for f in curve] for curve in free], COLOURS[1], "training, shortest fit", dashed=True)
+    band(left, numbers, [[f.train for f in curve] for curve in free], COLOURS[1], "training", dashed=True)
     for axes in (left, right):
         axes.axvline(n, color=MUTED, linewidth=1, linestyle=":")
         axes.set_xscale("log")
+        axes.set_xticks([10, 100, 1000, 10_000], ["10", "100", "1,000", "10,000"])
         axes.set_xlabel("random features N")
-    left.annotate(f"N = n = {n:,}", (n, 100), (-5, -2), textcoords="offset points", ha="right", color=MUTED, fontsize=9)
-    left.set_ylim(0, 100)
+    left.annotate("N = n", (n, 118), (5, -3), textcoords="offset points", color=MUTED, fontsize=SMALL)
+    left.set_ylim(0, 125)
+    left.set_yticks(range(0, 101, 20))
     left.set_ylabel("rows answered wrong, %")
     right.set_yscale("log")
     right.set_ylabel("length of the coefficients")
-    legend(left, "center left")
+    legend(left, "upper left")
     legend(right)
     caption = (
         f"Least squares on random Fourier features of {n:,} digits, over {len(free)} draws of rows and features "
@@ -280,7 +287,7 @@ def double_descent(lab: Lab) -> Iterator[Finding]:
         ),
     )
     curves = []
-    for seed in range(10, 13):
+    for seed in range(10, 14):
         (x, y), test = some_rows(NET_ROWS, 10_000, seed, fold=2)
         y = with_wrong_labels(y, WRONG, seed)
         curves.append([net_fit((x, y), test, width, seed, epochs=250) for width in WIDTHS])

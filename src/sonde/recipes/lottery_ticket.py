@@ -6,10 +6,12 @@ slower and end worse.
 Source: Frankle and Carbin, The lottery ticket hypothesis: finding sparse, trainable neural networks, 2019. Published:
 winning tickets of less than 10 to 20 % of the weights reach the whole net's test accuracy; larger ones learn faster and
 end higher (abstract).
-Different here: two passes over the rows a round instead of 50,000 steps of 60 rows; two fifths of the weights go in a
-round instead of a fifth, and the output layer is pruned like the others instead of half as fast. So short a training
-shows how fast each learns more than how well it could.
-MEASURED
+Different here: two passes over the rows a round, far fewer steps than in the paper; two fifths of the weights go in a
+round; all layers are pruned alike. So short a training shows how fast each learns more than how well it could.
+Measured, four seeds (95 % t-intervals), 21.6 % of the weights against the whole net: 1.9 points less error (1.3 to 2.5)
+after 100 steps and 0.39 less (0.29 to 0.49) at the end, 2.29 against 2.68 %. From other first weights the same
+connections err on 6.8 points more (6.0 to 7.6) and 2.36 more (2.27 to 2.44). With 13 % left a ticket still ends
+below the whole net; with 7.8 % it does not. 154 s on a core of a Xeon.
 
 Entry: pruning.
 """
@@ -72,7 +74,7 @@ class Tickets:
 
 
 def lenet_300_100() -> objectives.Classify:
-    """Two hidden layers of 300 and 100 units, weights drawn as in the paper (Glorot and Bengio, 2010)."""
+    """Two hidden layers of 300 and 100 units, weights drawn as Glorot and Bengio (2010) have it."""
     net = nets.MLP(shape=(1, 28, 28), outputs=10, widths=(300, 100))
     for layer in net.modules():
         if isinstance(layer, torch.nn.Linear):
