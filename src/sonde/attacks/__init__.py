@@ -5,7 +5,7 @@ from .ascent import ascend
 from .ball import Ball, Norm, Range
 from .carlini_wagner import carlini_wagner
 from .deepfool import deepfool
-from .fab import fab_t
+from .fab import fab, fab_t
 from .fgsm import fgsm
 from .hopskipjump import hopskipjump
 from .patch import Placing, adversarial_patch
@@ -25,6 +25,7 @@ __all__ = [
     "carlini_wagner",
     "check_inside",
     "deepfool",
+    "fab",
     "fab_t",
     "fgsm",
     "hopskipjump",

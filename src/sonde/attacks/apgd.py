@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .ball import Ball, Norm, Range, spread, unit_length
-from .losses import Logits, cross_entropy, dlr, gradient_of, likeliest_others
+from .losses import Logits, cross_entropy, dlr, gradient_of, likeliest_others, rightly
 
 # N rows, A of them still attacked, C classes
 
@@ -57,7 +57,7 @@ def apgd_t(
     found = x.clone()
     with torch.no_grad():
         z = logits(x)
-    rows = (z.argmax(1) == y).nonzero().squeeze(1)  # (A,)
+    rows = rightly(z, y).nonzero().squeeze(1)  # (A,)
     order = likeliest_others(z, y, targets)  # (N, targets)
     for t in range(order.shape[1]):
         if not len(rows):
@@ -65,7 +65,7 @@ def apgd_t(
         xs, ys, target = x[rows], y[rows], order[rows, t]
         found[rows] = _apgd(logits, xs, ys, target, radius, norm, bounds, dlr, steps)
         with torch.no_grad():
-            rows = rows[logits(found[rows]).argmax(1) == ys]
+            rows = rows[rightly(logits(found[rows]), ys)]
     return found
 
 
@@ -195,7 +195,7 @@ def _looked(
         z = logits(v)
         value = loss(z, y, target)
         gradient = gradient_of(value, v)
-    wrong = z.argmax(1) != y
+    wrong = ~rightly(z, y)
     value = value.detach().nan_to_num(-torch.inf)  # of logits that are not finite: no point worth keeping
     return torch.where(wrong, torch.nan, value), gradient
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .ball import Norm
-from .losses import Logits, gradient_of, likeliest_others
+from .losses import Logits, gradient_of, likeliest_others, rightly
 
 # N rows, A of them still answered rightly, K candidate classes, D numbers a row
 
@@ -39,7 +39,7 @@ def deepfool(
     with torch.no_grad():
         z = logits(x)
     order = likeliest_others(z, y, candidates)  # (N, K)
-    rows = (z.argmax(1) == y).nonzero().squeeze(1)
+    rows = rightly(z, y).nonzero().squeeze(1)
     v = x[rows]
     for i in range(steps + 1):
         value, gradient, stands = _boundaries(logits, v, y[rows], order[rows], i < steps)
@@ -70,7 +70,7 @@ def _boundaries(logits: Logits, v: Tensor, y: Tensor, order: Tensor, wanted: boo
     v = v.detach().requires_grad_(wanted)
     with torch.set_grad_enabled(wanted):
         z = logits(v)
-        stands = z.argmax(1) == y
+        stands = rightly(z, y)
         value = (z.gather(1, order) - z.gather(1, y[:, None])).T  # (K, A)
         gradients = []
         for k in range(len(value) if wanted and bool(stands.any()) else 0):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .ball import Norm, spread
-from .losses import Logits, gradient_of, likeliest_others, margin
+from .losses import Logits, gradient_of, likeliest_others, margin, rightly
 
 # N rows, A of them still attacked, D numbers a row
 
@@ -39,14 +39,48 @@ def fab_t(
 ) -> Tensor:
     """The nearest wrongly answered point found for each row of x (N, ...), against each likely class in turn.
 
-    A row is done when its point lies within `radius`, and returned unchanged when none does; radius 0 looks for the
-    smallest change of all, however large.
+    A row is done when its point lies within `radius`, and returned unchanged when none does.
     """
+    if radius <= 0:
+        return x.clone()
+    found, nearest = _nearest(logits, x, y, radius, norm, bounds, steps, targets)
+    return torch.where(spread(nearest <= radius, x), found, x)
+
+
+def fab(
+    logits: Logits,
+    x: Tensor,
+    y: Tensor,
+    norm: Norm = "linf",
+    bounds: tuple[float, float] = (0.0, 1.0),
+    steps: int = 100,
+    targets: int = 9,
+) -> tuple[Tensor, Tensor]:
+    """The nearest wrongly answered points of all, (N, ...), and how far they are, (N,): inf where none was found.
+
+    A row that is answered wrongly as it is stays as it is, at 0.
+    """
+    found, nearest = _nearest(logits, x, y, 0.0, norm, bounds, steps, targets)
+    found = _nearer(logits, x, y, found)
+    return found, torch.where(nearest.isfinite(), _length(found - x, norm), nearest)
+
+
+def _nearest(
+    logits: Logits,
+    x: Tensor,
+    y: Tensor,
+    radius: float,
+    norm: Norm,
+    bounds: tuple[float, float],
+    steps: int,
+    targets: int,
+) -> tuple[Tensor, Tensor]:
+    """Against each likely class in turn, until a point lies within the radius."""
     found = x.clone()
     nearest = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
     with torch.no_grad():
         z = logits(x)
-    nearest[z.argmax(1) != y] = 0.0
+    nearest[~rightly(z, y)] = 0.0
     order = likeliest_others(z, y, targets)  # (N, targets)
     for t in range(order.shape[1]):
         rows = (nearest > radius).nonzero().squeeze(1)
@@ -55,9 +89,7 @@ def fab_t(
         point, length = _towards(logits, x[rows], y[rows], order[rows, t], nearest[rows], radius, norm, bounds, steps)
         closer = length < nearest[rows]
         found[rows[closer]], nearest[rows[closer]] = point[closer], length[closer]
-    if radius > 0:
-        return torch.where(spread(nearest <= radius, x), found, x)
-    return _nearer(logits, x, y, found)
+    return found, nearest
 
 
 def _towards(
@@ -94,7 +126,7 @@ def _towards(
         moved = (v_flat + OVERSHOOT * from_v) * (1 - alpha) + (x_flat + OVERSHOOT * from_x) * alpha
         v = moved.clamp(low, high).view_as(v)
         with torch.no_grad():
-            wrong = logits(v).argmax(1) != y[rows]
+            wrong = ~rightly(logits(v), y[rows])
         if bool(wrong.any()):
             offset = (v - origin)[wrong]
             reached = _length(offset.flatten(1), norm)
@@ -117,7 +149,7 @@ def _nearer(logits: Logits, x: Tensor, y: Tensor, found: Tensor) -> Tensor:
     for _ in range(HALVINGS):
         middle = (right + wrong) / 2
         with torch.no_grad():
-            crossed = logits(torch.lerp(x, found, spread(middle, x))).argmax(1) != y
+            crossed = ~rightly(logits(torch.lerp(x, found, spread(middle, x))), y)
         right, wrong = torch.where(crossed, right, middle), torch.where(crossed, middle, wrong)
     return torch.lerp(x, found, spread(wrong, x))
 

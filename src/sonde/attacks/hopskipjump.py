@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .ball import Norm, spread, unit_length
-from .losses import Logits
+from .losses import Logits, rightly
 
 # N rows, A of them still attacked, B random neighbours of each, D numbers a row
 
@@ -48,8 +48,8 @@ def hopskipjump(
     def wrong(v: Tensor, own: Tensor) -> Tensor:
         """Whether points (M, ...) are answered other than `own` (M,)."""
         with torch.no_grad():
-            parts = [logits(p).argmax(1) for p in v.split(AT_ONCE)]
-        return torch.cat(parts) != own if parts else torch.zeros(0, dtype=torch.bool, device=v.device)
+            parts = [~rightly(logits(p), o) for p, o in zip(v.split(AT_ONCE), own.split(AT_ONCE), strict=True)]
+        return torch.cat(parts)
 
     found = x.clone()
     if not len(x):

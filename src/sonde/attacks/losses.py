@@ -46,6 +46,11 @@ def dlr(z: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     return margin(z, y, target) / (top[:, 0] - third + TINY)
 
 
+def rightly(z: Tensor, y: Tensor) -> Tensor:
+    """Which rows are answered rightly by logits (N, C): (N,). An answer that is not a number is not right."""
+    return (z.argmax(1) == y) & ~z.isnan().any(1)
+
+
 def gradient_of(value: Tensor, v: Tensor, again: bool = False) -> Tensor:
     """The gradient of each row's value (N,) with respect to its inputs v (N, ...); zero where it is not finite.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .apgd import LossOf
 from .ball import Ball, Norm, Range
-from .losses import Logits, cross_entropy, gradient_of
+from .losses import Logits, cross_entropy, gradient_of, rightly
 
 # N rows, A of them still answered rightly
 
@@ -39,7 +39,7 @@ def pgd(
     length = step if step > 0 else 2.5 * radius / steps
     found = x.clone()
     with torch.no_grad():
-        rows = (logits(x).argmax(1) == y).nonzero().squeeze(1)  # (A,)
+        rows = rightly(logits(x), y).nonzero().squeeze(1)  # (A,)
     for _ in range(restarts if radius > 0 else 0):
         ball = Ball(x[rows], radius, norm, Range(1.0, *bounds))
         if norm == "linf":
@@ -53,7 +53,7 @@ def pgd(
             v = v.detach().requires_grad_()
             with torch.enable_grad():
                 z = logits(v)
-                stands = z.argmax(1) == y[rows]
+                stands = rightly(z, y[rows])
                 if i < steps:
                     gradient = gradient_of(loss(z, y[rows]), v)
             v = v.detach()

@@ -75,9 +75,9 @@ def square(
 
 
 def _asked(logits: Logits, v: Tensor, y: Tensor) -> Tensor:
-    """The margin of the wrong answer, (A,); lowest where it is not a number."""
+    """The margin of the wrong answer, (A,), positive for one; highest where the answer is not a number."""
     with torch.no_grad():
-        return margin(logits(v), y).nan_to_num(-torch.inf)
+        return margin(logits(v), y).nan_to_num(torch.inf)
 
 
 def _side(query: int, queries: int, norm: Norm, x: Tensor) -> int:

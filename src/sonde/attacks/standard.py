@@ -17,7 +17,7 @@ from torch import Tensor
 from .apgd import apgd, apgd_t
 from .ball import Norm
 from .fab import fab_t
-from .losses import Logits
+from .losses import Logits, rightly
 from .square import square
 
 # N rows, A of them still standing
@@ -62,7 +62,7 @@ def standing(
     """
     worst = x.clone()
     with torch.no_grad():
-        stands = logits(x).argmax(1) == y
+        stands = rightly(logits(x), y)
     yield "clean", stands.clone(), worst
     for name, attack in attacks.items():
         rows = stands.nonzero().squeeze(1)
@@ -70,7 +70,7 @@ def standing(
             tried = attack(x[rows], y[rows])
             check_inside(name, tried, x[rows], radius, norm, bounds)
             with torch.no_grad():
-                right = logits(tried).argmax(1) == y[rows]
+                right = rightly(logits(tried), y[rows])
             stands[rows] = right
             worst[rows[~right]] = tried[~right]
         yield name, stands.clone(), worst
