@@ -32,7 +32,7 @@ from sonde.core import SondeError
 from ._rows import Array, rows_of
 
 Method: TypeAlias = Literal["lac", "aps", "raps"]
-METHODS = ("lac", "aps", "raps")
+METHODS: tuple[Method, ...] = ("lac", "aps", "raps")
 
 
 @dataclass(frozen=True)

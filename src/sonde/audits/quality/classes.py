@@ -26,7 +26,7 @@ from .worst import worst_of
 
 SMALLEST = 10  # rows of a class, to be the worst: with fewer, its share moves by more than a tenth with each row
 LARGEST = 20  # classes in a confusion matrix that can still be read
-COLUMNS = ("{}", "rows", "recall", "95 %", "answered", "precision", "95 % ", "F1", "95 %  ")
+COLUMNS = ("{}", "rows", "recall", "95 %", "answered", "precision", "95 %", "F1", "95 %")
 SOURCE = "share of a class's rows that is found (recall), of the class where it is lowest"
 
 

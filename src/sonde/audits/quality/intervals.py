@@ -166,6 +166,20 @@ def _ends(value: float, resampled: Array, one_less: Array, times: Array, method:
     return float(low), float(high)
 
 
+def percentile(resampled: Array) -> Interval | None:
+    """The middle 95 % of a statistic on resamples (B,); None where it is undefined on many, or always the same."""
+    known = resampled[np.isfinite(resampled)]
+    if len(known) < 0.95 * len(resampled) or len(known) < 2 or np.ptp(known) <= 1e-12 * max(1.0, np.abs(known).max()):
+        return None
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def upward(value: float, resampled: Array) -> Interval | None:
+    """The interval of a statistic that is biased upwards, from its values on resamples (B,); see `Statistic`."""
+    return _ends(value, resampled, np.empty(0), np.empty(0), "upward")
+
+
 HOW = {
     "wilson": "Wilson (1927)",
     "bca": f"BCa bootstrap (Efron, 1987), {RESAMPLES} resamples",

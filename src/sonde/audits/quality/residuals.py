@@ -68,6 +68,6 @@ def _by_size(file: str, name: str, guess: Array, truth: Array) -> Table:
         low, high = truth[which == k].min(), truth[which == k].max()
         cells = (f"{low:.4g} to {high:.4g}", len(error), float(np.abs(error).mean()), ends(found["mae"]))
         rows.append((*cells, float(error.mean()), ends(found["bias"])))
-    columns = ("true value", "rows", "mean absolute error", "95 %", "mean error", "95 % ")
+    columns = ("true value", "rows", "mean absolute error", "95 %", "mean error", "95 %")
     caption = f"Errors by fifths of the true {short(name, 60)}; a mean error below 0 means predicted too low."
     return Table(file, caption, columns, tuple(rows))
