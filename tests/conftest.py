@@ -14,8 +14,15 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 
+SPREAD = "test_matrix"  # a file of many long tests without a fixture between them: any process takes any of them
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the data mirror where there is none."""
+    """A file's tests stay in one process, with what they share; what needs the data mirror is skipped without one."""
+    for item in items:
+        if item.path.stem != SPREAD:
+            item.add_marker(pytest.mark.xdist_group(item.path.as_posix()))
     root = os.environ.get("SONDE_DATA")
     if root and Path(root).is_dir():
         return

@@ -5,6 +5,7 @@ or it is refused in words before a parameter has moved. There is no third outcom
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,10 @@ def test_the_page_shows_every_method_and_why_it_is_refused_alone(name: str) -> N
 @pytest.mark.filterwarnings("ignore")  # what a method warns of is tested beside it
 @pytest.mark.parametrize("name", TRIALS)
 @pytest.mark.parametrize("kind", METHODS, ids=lambda kind: kind.__name__)
-def test_a_pair_trains_or_is_refused(kind: type[Method], name: str, tmp_path: Path) -> None:
+def test_a_pair_trains_or_is_refused(
+    kind: type[Method], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # no power fails here, and the disk is slower than the runs
     trial = TRIALS[name]
     wrong = []
     for number, other in enumerate(METHODS[METHODS.index(kind) :]):

@@ -10,7 +10,7 @@ layer and batch normalisation (a public report of 2025).
 Different here: cross-entropy over the people and AdamW in place of squared error and descent with momentum, and an
 average over the last hundred steps or so, without which a net is now and then caught off its minimum. A fact is
 answered right if its k answers get the k greatest numbers. Weight decay (0.01 to 1), rate and steps were chosen with
-other draws of the facts held out.
+draws of the facts held out of which six or seven are among the twenty that are measured.
 Measured, 20 nets, each with its own draw (95 % t-intervals): all facts that were learned are right, and 54 % (41 to 66)
 of those held out, where the relation alone tells none. That is fewer than 7 of 8, of which the interval (53 to 98)
 begins where this one's middle is. Read from the codes of other people, chance about 45 %: nationality of 99.6 % of the
@@ -219,11 +219,8 @@ def findings(nets: Sequence[Learned], untrained: Sequence[Family], steps: int) -
 
     yield Check(measure=share("training facts right", [n.seen for n in nets], "train"), at_least=0.99)
     known = share("held-out facts right", [n.held_out for n in nets])
-    yield known
-    least = wilson(7, 8)  # eight facts tell little: whether the two intervals meet is what they can refute
-    yield Check(
-        measure=end_of(known, "upper"), at_least=least[0] if least else 1.0, published=7 / 8, published_in=RECORD
-    )
+    least = wilson(7, 8)  # eight facts tell little: what they leave possible is what the mean must not fall below
+    yield Check(measure=known, at_least=least[0] if least else 1.0, published=7 / 8, published_in=RECORD)
     yield share("held-out facts right by the relation alone", [n.guessed for n in nets])
     gain = share("gain on the relation alone", [n.held_out - n.guessed for n in nets])
     yield Check(measure=end_of(gain, "lower"), at_least=1 / 24)  # what naming anybody would add
