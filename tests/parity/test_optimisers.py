@@ -146,6 +146,27 @@ def test_soap(
     )
 
 
+@pytest.mark.parametrize("answer", ["NaN", "an error"])
+def test_soap_has_axes_where_float32_finds_none(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LAPACK in float32 fails on some matrices of low rank, aloud or by a NaN."""
+    from sonde.optim.soap import _eigenvectors
+
+    eigh = torch.linalg.eigh
+
+    def fails(a: Tensor) -> Any:
+        if a.dtype == torch.float64:
+            return eigh(a)
+        if answer == "NaN":
+            return eigh(a)[0], torch.full_like(a, torch.nan)
+        raise torch.linalg.LinAlgError
+
+    g = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    q = _eigenvectors(g @ g.T)
+    assert q.dtype == torch.float32
+    torch.testing.assert_close(q.T @ q, torch.eye(20), rtol=0, atol=1e-5)
+
+
 # ---------------------------------------------------------------- torch's
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("scale", ["original", "match_rms_adamw"])

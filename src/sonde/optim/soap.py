@@ -145,6 +145,9 @@ def _eigenvectors(statistic: Tensor) -> Tensor:
     """Eigenvectors in the order of falling eigenvalues."""
     try:
         vectors = torch.linalg.eigh(statistic)[1]
-    except torch.linalg.LinAlgError:  # float32 may not converge where float64 does
+        failed = not bool(torch.isfinite(vectors).all())
+    except torch.linalg.LinAlgError:
+        failed = True
+    if failed:  # of low rank, as a first gradient's, float32 may not converge, or answer NaN, where float64 does well
         vectors = torch.linalg.eigh(statistic.double())[1].to(statistic.dtype)
     return vectors.flip(1).contiguous()
