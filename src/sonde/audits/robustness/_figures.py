@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sonde.core import Batch, Figure, Subject
-from sonde.drawing import COLOURS, INK, MUTED, SMALL, WHITE, canvas, legend, style
+from sonde.drawing import COLOURS, GRID, INK, MUTED, SMALL, WHITE, canvas, legend, style
 
 from .._show import figure, short
 from ..quality.intervals import wilson
@@ -30,7 +30,7 @@ def accuracy_over_radius(
     """How many of n rows stand at each radius, by attack; standard: the radius and accuracy of the suite."""
     drawing, axes = canvas(7, 3.8)
     axes.axhline(clean / n, color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
-    axes.text(radii[0], clean / n, "clean ", ha="right", va="center", color=MUTED, fontsize=SMALL)
+    axes.text(radii[-1], clean / n - 0.02, "clean", ha="right", va="top", color=MUTED, fontsize=SMALL)
     for i, (label, counts) in enumerate(lines.items()):
         ends = [wilson(c, n) or (0.0, 1.0) for c in counts]
         axes.fill_between(radii, [e[0] for e in ends], [e[1] for e in ends], color=COLOURS[i], alpha=0.12, linewidth=0)
@@ -51,8 +51,10 @@ def accuracy_over_radius(
 
 def attacked_pictures(subject: Subject, rows: Batch, worst: Tensor, fallen: Tensor) -> Figure:
     """Rows that fell: the original, the change, what was attacked with, and both answers; classes taken in turn."""
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure as Drawing
 
+    ramp = LinearSegmentedColormap.from_list("change", [COLOURS[0], GRID, COLOURS[1]])
     some = _of_every_class(rows.y.cpu(), fallen)[:MOST]
     (low, _), unit = range_of(subject)
     before, after = rows.x[some], worst[some]
@@ -66,8 +68,8 @@ def attacked_pictures(subject: Subject, rows: Batch, worst: Tensor, fallen: Tens
         axes.set_axis_off()
     for i, (was, now) in enumerate(answers):
         tiles = ((before[i] - low) / unit, magnified(after[i] - before[i]), (after[i] - low) / unit)
-        for axes, tile in zip(grid[:, i], tiles, strict=True):
-            axes.imshow(picture(tile), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        for axes, tile, colours in zip(grid[:, i], tiles, ("gray", ramp, "gray"), strict=True):
+            axes.imshow(picture(tile), cmap=colours, vmin=0, vmax=1, interpolation="nearest")
         grid[0, i].set_title(_named(subject, was), fontsize=SMALL, color=INK)
         grid[2, i].set_title(_named(subject, now), fontsize=SMALL, color=COLOURS[1])
     for axes, word in zip(grid[:, 0], ("original", "change", "attacked"), strict=True):
@@ -82,7 +84,9 @@ def attacked_pictures(subject: Subject, rows: Batch, worst: Tensor, fallen: Tens
             color=MUTED,
             fontsize=SMALL,
         )
-    caption = "Rows that fell, and what the model answers; the change is magnified to its largest number."
+    caption = (
+        "Rows that fell, and what the model answers. The change is magnified: blue lowers a number, orange raises it."
+    )
     return figure("attacked_pictures", caption, drawing)
 
 

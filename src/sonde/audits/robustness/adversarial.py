@@ -41,7 +41,7 @@ from ._figures import accuracy_over_radius, attacked_pictures
 SUITE = "Croce and Hein, 2020 (Reliable evaluation), sec. 5"
 SMALLEST = "Croce and Hein, 2020 (FAB), sec. 3"
 MULTIPLES = (1 / 4, 1 / 2, 1, 2, 4, 8, 16)  # of the radius, in the curve
-CURVE_ROWS, CURVE_STEPS = 100, 10
+CURVE_ROWS, CURVE_STEPS = 100, 20
 FAR_ROWS, FAR_STEPS, FAR_TARGETS = 100, 20, 2
 SPOKEN = {
     "clean": "none",
@@ -60,8 +60,8 @@ class Adversarial(Audit):
     radius: of the ball around each row, as a share of the range of the inputs. norm: "linf" bounds each number's
         change, "l2" the length of the whole row's (0.5 is usual then).
     rows: of the split at most, drawn by `seed`; fewer if time runs out. steps, queries: of the gradient attacks, and of
-        Square. targets: other classes that are tried for, the likeliest first. AutoAttack's own are 100 steps, 9 targets
-        and 5000 queries, which cost ten times as much and seldom find more.
+        Square. targets: other classes that are tried for, the likeliest first. AutoAttack's own are 100 steps, 9
+        targets and 5000 queries, which cost ten times as much and seldom find more.
     """
 
     cost = 6.0
