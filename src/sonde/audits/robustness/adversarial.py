@@ -25,7 +25,7 @@ from sonde.core import Audit, Batch, Clock, Figure, Measure, SondeError, Subject
 from sonde.core.finding import Shown
 
 from ..quality.intervals import left_out
-from ._asking import drawn
+from ._asking import affordable, drawn
 from ._attacking import (
     DISAGREES,
     check_agreement,
@@ -107,12 +107,15 @@ class Adversarial(Audit):
         if bool((stands[0][1] & ~left).any()):
             yield attacked_pictures(subject, rows, worst, stands[0][1] & ~left)
         clock.at(SUITE_SHARE)
-        yield self._curve(subject, rows, counts[-1][1] / n)
+        # Passes for a row, a gradient counted as two: twice as many where as much is still to come.
+        few = affordable(subject, rows[: min(n, CURVE_ROWS)], 2 * len(MULTIPLES) * (3 * CURVE_STEPS + 5), clock)
+        yield self._curve(subject, few, counts[-1][1] / n)
         clock.at((1 + SUITE_SHARE) / 2)
-        for norm in ("linf", "l2"):
+        for share_of, norm in ((2, "linf"), (1, "l2")):
             if clock.left <= 0:
                 return
-            yield self._smallest(subject, rows, norm)  # type: ignore[arg-type]
+            few = affordable(subject, rows[: min(n, FAR_ROWS)], share_of * 4 * FAR_STEPS * FAR_TARGETS, clock)
+            yield self._smallest(subject, few, norm)  # type: ignore[arg-type]
 
     def _how(self, subject: Subject) -> dict[str, Any]:
         """The settings that define the number, in the inputs' own units."""
@@ -176,7 +179,6 @@ class Adversarial(Audit):
     def _curve(self, subject: Subject, rows: Batch, standard: float) -> Figure:
         """The accuracy over the radius: one step, and many steps; what fell in a ball falls in every larger one."""
         logits, (bounds, unit) = logits_of(subject), range_of(subject)
-        rows = rows[: min(len(rows), CURVE_ROWS)]
         x, y = rows.x, classes_of(rows)
         clean = right_by_logits(subject, x, y)
         left = clean.nonzero().squeeze(1)
@@ -197,7 +199,7 @@ class Adversarial(Audit):
         logits, (bounds, _) = logits_of(subject), range_of(subject)
         name = f"robustness/{norm}/median_distance"
         y = classes_of(rows)
-        right = right_by_logits(subject, rows.x, y).nonzero().squeeze(1)[:FAR_ROWS].to(y.device)
+        right = right_by_logits(subject, rows.x, y).nonzero().squeeze(1).to(y.device)
         how = {"norm": norm, "steps": FAR_STEPS, "targets": FAR_TARGETS, "seed": self.seed}
         unit = "units of the inputs"
         if not len(right):
