@@ -17,9 +17,12 @@ def tables(whole: Mapping[str, Any]) -> str:
 def _summary(tasks: list[Mapping[str, Any]]) -> str:
     """Of AdamW's steps, and of AdamW's time: the medians over seeds."""
     lines = [f"| rule | {' | '.join(t['title'].partition(',')[0] for t in tasks)} |", "|---" * (len(tasks) + 1) + "|"]
-    for name in tasks[0]["rules"]:
+    for name in max((t["rules"] for t in tasks), key=len):
         cells = []
         for task in tasks:
+            if name not in task["rules"]:
+                cells.append("not measured")
+                continue
             mine = task["rules"][name]
             share = ratios(mine, task["rules"]["AdamW"])
             if len(share) == len(mine["runs"]):
@@ -51,10 +54,10 @@ def _table(task: Mapping[str, Any]) -> str:
         losses = [r["loss"] for r in mine["runs"]]
         arrived = [s for s in steps if s]
         share, slower = ratios(mine, base), mine["times_adamw"]["median"]
-        if arrived == steps:
+        if len(share) == len(steps):
             said, ratio, seconds = _range(steps), _range(share, 2), _range([slower * s for s in share], 2)
         else:
-            said = NEVER if not arrived else f"{_range(arrived)}, {len(arrived)} of {len(steps)} seeds"
+            said = f"{_range(arrived)}, {len(arrived)} of {len(steps)} seeds" if arrived else NEVER
             ratio = seconds = "-"
         ended = "-" if None in losses else _range(losses, 3)
         cells = [name, f"{mine['lr']:g}", said, ratio, f"{mine['milliseconds']['median']:.1f}", seconds, ended]

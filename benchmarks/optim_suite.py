@@ -146,13 +146,18 @@ def rate(half_decades: int) -> float:
 
 
 def find_target(bench: Bench) -> dict[str, Any]:
-    """What tuned AdamW has reached at `SHARE` of the budget with each of three seeds that nothing else uses."""
-    rule = RULES["AdamW"]
-    found = rates(rule, lambda lr: (bench.curve(rule, lr, PILOT[0])[-1], 0.0))
-    lr = min(found, key=lambda lr: found[lr])
+    """What AdamW has reached at `SHARE` of the budget with each of three seeds, at the rate where that is lowest."""
     at = round(SHARE * bench.steps / bench.every) - 1
-    losses = [bench.curve(rule, lr, seed)[at] for seed in PILOT]
-    return {"target": float(f"{max(losses):.4g}"), "pilot_lr": lr, "pilot_losses": losses}
+    found: dict[float, list[float]] = {}
+
+    def score(lr: float) -> tuple[float, float]:
+        curves = [bench.curve(RULES["AdamW"], lr, seed) for seed in PILOT]
+        found[lr] = [curve[at] if len(curve) > at else math.inf for curve in curves]
+        return (max(found[lr]), 0.0)
+
+    scores = rates(RULES["AdamW"], score)
+    lr = min(scores, key=lambda lr: scores[lr])
+    return {"target": float(f"{max(found[lr]):.4g}"), "pilot_lr": lr, "pilot_losses": found[lr]}
 
 
 def measure(bench: Bench, rule: Rule, target: float) -> dict[str, Any]:
