@@ -1,7 +1,7 @@
 """Sonde: any model, any objective and any set of training methods in one loop, measured before it is trusted.
 
-`train`, `load`, `resume` and the estimators are here; the nouns are in `sonde.core`. Importing this module imports
-nothing heavy: what is asked for is loaded then.
+`train`, `load`, `resume`, `audit` and the estimators are here; the nouns are in `sonde.core`. Importing this module
+imports nothing heavy: what is asked for is loaded then.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from sonde.api import load, resume, train
+    from sonde.api import audit, load, resume, train
     from sonde.bundle import Bundle
     from sonde.core.errors import Refused, SondeError
     from sonde.estimators import SondeClassifier, SondeRegressor
     from sonde.tuning.api import lr_range_test, tune
 
 _HOMES = {
+    "audit": "sonde.api",
     "train": "sonde.api",
     "load": "sonde.api",
     "resume": "sonde.api",
@@ -35,6 +36,7 @@ __all__ = [
     "SondeError",
     "SondeRegressor",
     "__version__",
+    "audit",
     "load",
     "lr_range_test",
     "resume",

@@ -1,14 +1,17 @@
-"""The Python face of the main job: `train`, `resume`, `load`; what tunes stands in `sonde.tuning.api`."""
+"""The Python face of the main job: `train`, `resume`, `load`, `audit`; what tunes stands in `sonde.tuning.api`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor, nn
+
 from sonde.changes import builds, check_numbers, over
-from sonde.core import Build, Engine, Method, Recipe, SondeError
+from sonde.core import Audit, Build, Engine, Method, Recipe, SondeError, Subject
 from sonde.data import Dataset
 from sonde.names import apply_settings, completed, parse
 from sonde.training import Trained, opened, rebuild, recipe_from_file
@@ -17,6 +20,7 @@ from sonde.training import train as _train
 
 if TYPE_CHECKING:
     from sonde.bundle import Bundle
+    from sonde.report.audit import AuditFacts
 
 Named = str | Build[Any] | Callable[..., Any]
 """A constructor as a name with options (`mixup(alpha=0.2)`), as a class, or as a `Build`."""
@@ -112,6 +116,64 @@ def load(run: str | Path, *, own: Collection[Callable[..., Any]] = (), output_di
     if (path / "bundle.json").is_file():
         return Bundle.load(path, own)
     return Bundle.load(RunFolder.find(run, Path(output_dir)).model, own)
+
+
+def audit(
+    subject: str | Path | Trained | Subject | nn.Module,
+    x: Any = None,
+    y: Tensor | None = None,
+    *,
+    classes: Sequence[str] = (),
+    groups: Mapping[str, tuple[Sequence[str], Tensor]] | None = None,
+    data: Dataset | None = None,
+    audits: Sequence[Audit] | None = None,
+    only: Collection[str] = (),
+    thresholds: str | Path | Mapping[str, Any] | None = None,
+    baseline: str | Path | Trained | AuditFacts | None = None,
+    seconds: float = math.inf,
+    seed: int = 0,
+    own: Collection[Callable[..., Any]] = (),
+    output_dir: str | Path = "runs",
+) -> AuditFacts:
+    """Measure what a model is worth: its `.measures` by name, `.verdicts`, and `.save("audit.html")` for a page.
+
+    subject: a run, by its name or folder or as `train` returned it, whose folder then holds audit.json and a report
+        with what was found; or any module that classifies, with x (N, ...) as it reads them and y (N,) int64, rows that
+        it was not trained on; or a `sonde.core.Subject`, which can say more about a module (`Subject.of`).
+    classes, groups: of a module: the classes' names, and `{"sex": (("female", "male"), codes)}`, codes (N,) int64.
+    data: of a run whose data came from memory. own: constructors of yours that a run's model names.
+    audits: those to run, with settings: `[Quality()]`. only: topics or names in their place; `["all"]`: every one.
+        Without both, all that there are, or those that the run's recipe names.
+    thresholds: a TOML file, or the same as nested dicts: `{"quality": {"accuracy": {"at_least": 0.97}}}`.
+    baseline: an audited run, or what this function returned, to say what changed. seconds: the time for all audits.
+
+    A module is left as it was found. Raises SondeError for what the user can mend.
+    """
+    from sonde.audited import audit_run, audit_subject
+    from sonde.report.audit import AuditFacts
+    from sonde.thresholds import of, read
+
+    if isinstance(only, str):
+        raise SondeError(f"only={only!r} is a text", f"give a list: only=[{only!r}]")
+    bounds = () if thresholds is None else of(thresholds) if isinstance(thresholds, Mapping) else read(Path(thresholds))
+    before = baseline.folder if isinstance(baseline, Trained) else baseline
+    asked: dict[str, Any] = {"audits": audits, "only": only, "thresholds": bounds, "budget": seconds, "seed": seed}
+    if isinstance(subject, str | Path | Trained):
+        if x is not None or y is not None or classes or groups:
+            raise SondeError("a run has rows, classes and groups of its own", "leave x, y, classes and groups out")
+        run = subject.folder if isinstance(subject, Trained) else subject
+        return audit_run(run, data, baseline=before, own=own, output_dir=output_dir, **asked)
+    if not isinstance(subject, Subject | nn.Module):
+        raise SondeError(f"a {type(subject).__name__} cannot be audited", "give a run, a module or a Subject")
+    if isinstance(subject, nn.Module):
+        if x is None or y is None:
+            raise SondeError("a module is audited on rows", "give them: sonde.audit(model, x, y)")
+        subject = Subject.of(subject, x, y, classes=classes, groups=groups)
+    if before is not None and not isinstance(before, AuditFacts):
+        from sonde.audited import read_audit
+
+        before = read_audit(before, Path(output_dir))
+    return audit_subject(subject, baseline=before, **asked)
 
 
 def read(data: Any, target: str | Sequence[str] | None, seed: int | None, reading: Mapping[str, Any]) -> Dataset:

@@ -1,20 +1,25 @@
-"""The audit of a run: its model asked about its data, the findings kept as they come, and what they say as a report."""
+"""The audit of a model: what it is asked, the findings kept as they come, and what they say as a report."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonde.auditing import chosen, subject_of, topic
-from sonde.core import Audit, Audited, Measure, Recipe, SondeError, Subject, run_audits
+import torch
+
+from sonde import paired
+from sonde.auditing import catalogue, chosen, subject_of, topic
+from sonde.core import Audit, Audited, Engine, Measure, Recipe, SondeError, Subject, run_audits, unchanged
 from sonde.core.audit import INTERRUPTED
+from sonde.core.batch import map_tree
 from sonde.names import snake, summary_of
-from sonde.report.audit import AuditFacts, Change, Drawn, Section, Sheet
+from sonde.report.audit import AuditFacts, Drawn, Section, Sheet
 from sonde.report.facts import Score
 from sonde.results import SHARES, label_of
 from sonde.runs import RunFolder
@@ -24,7 +29,29 @@ if TYPE_CHECKING:
     from sonde.data import Dataset
 
 FILE = "audit.json"
-Watch = Callable[[Audit, float], None]
+CPU = Engine(device="cpu")  # where a trained model is asked
+EVERY = 2.0  # seconds between two writings of the report, which takes a moment
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an audit is: `share` of the one that is running, which is the `number`-th of `count`."""
+
+    audit: Audit
+    share: float
+    number: int
+    count: int
+
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Before:
+    """The audit that another is compared with, and its rows' scores."""
+
+    facts: AuditFacts
+    rows: paired.Scores
 
 
 def audit_run(
@@ -34,59 +61,93 @@ def audit_run(
     audits: Iterable[Audit] | None = None,
     only: Collection[str] = (),
     thresholds: tuple[Threshold, ...] = (),
-    baseline: str | Path | RunFolder | None = None,
+    baseline: str | Path | RunFolder | AuditFacts | None = None,
     budget: float = math.inf,
     seed: int = 0,
     own: Collection[Callable[..., Any]] = (),
     output_dir: str | Path = "runs",
     command: str = "",
-    watch: Watch = lambda audit, share: None,
+    watch: Watch = lambda progress: None,
 ) -> AuditFacts:
     """Audit a finished run; `audit.json` and the report in its folder gain what is found, as it is found.
 
-    data: the run's data, for one whose data came from memory. audits: those to run; by default all that there are, or
-    those whose topic or name is in `only`; what does not fit the model says so. thresholds: bounds to judge by.
-    baseline: a run audited before, to compare with. budget: seconds for all audits. own: constructors of yours that the
-    model names.
+    data: the run's data, for one whose data came from memory. audits: those to run; by default those that the run's
+    recipe names, or all that there are if it names none, or those whose topic or name is in `only` ("all": every one).
+    What does not fit the model says so. thresholds: bounds to judge by. baseline: a run audited before, to compare
+    with. budget: seconds for all audits. own: constructors of yours that the model names.
 
-    An interruption keeps what was found, and is passed on. Raises SondeError for what the user can mend.
+    What an earlier audit of the same data, with the same seed and version, found and this one does not look for again
+    is kept. An interruption keeps what was found, and is passed on. Raises SondeError for what the user can mend.
     """
     from sonde.bundle import Bundle
-    from sonde.training import environment
+    from sonde.training import machine
 
     folder = run if isinstance(run, RunFolder) else RunFolder.find(run, Path(output_dir))
-    before = None if baseline is None else read_audit(baseline, Path(output_dir))
+    before = None if baseline is None else _before(baseline, Path(output_dir))
     if not folder.model.is_dir():
         raise SondeError(f"run {folder.name} has no model yet", f"finish it: sonde resume {folder.path}")
     recipe = Recipe.from_data(folder.read("recipe.json"), own)
+    todo = list(audits) if audits is not None else chosen(only, [build() for build in recipe.audits])
     bundle = Bundle.load(folder.model, own)
     dataset = _data(folder, recipe, data)
     subject = subject_of(bundle, dataset, name=folder.name, ledger=_ledger(folder))
-    facts = AuditFacts(
-        title=folder.name,
+    command = command or f"sonde audit {folder.name}"
+    facts = empty = _empty(subject, dataset.fingerprint, seed, budget, command, machine(CPU))
+    earlier = _earlier(folder, empty)
+    with unchanged(subject.model):
+        rows = paired.scores(subject)
+    paired.save(folder.path, rows, dataset.fingerprint)
+    written = -math.inf
+    try:
+        for facts in _growing(empty, subject, todo, thresholds, before, rows, earlier, watch):
+            folder.write(FILE, facts.to_data())
+            if time.monotonic() - written > EVERY:
+                _tell(folder, facts)
+                written = time.monotonic()
+    finally:
+        if facts.sections:
+            _tell(folder, facts)
+    return facts
+
+
+def audit_subject(
+    subject: Subject,
+    *,
+    audits: Iterable[Audit] | None = None,
+    only: Collection[str] = (),
+    thresholds: tuple[Threshold, ...] = (),
+    baseline: AuditFacts | None = None,
+    budget: float = math.inf,
+    seed: int = 0,
+    watch: Watch = lambda progress: None,
+) -> AuditFacts:
+    """Audit any subject, without a run's folder; the options are those of `audit_run`."""
+    from sonde.training import machine
+
+    empty = _empty(subject, _fingerprint(subject), seed, budget, "", machine(CPU))
+    todo = list(audits) if audits is not None else chosen(only)
+    before = None if baseline is None else Before(baseline, {})
+    *_, facts = _growing(empty, subject, todo, thresholds, before, {}, (), watch)
+    return facts
+
+
+def _empty(
+    subject: Subject, fingerprint: str, seed: int, budget: float, command: str, environment: dict[str, str]
+) -> AuditFacts:
+    return AuditFacts(
+        title=subject.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command or f"sonde audit {folder.name}",
-        version=environment(recipe)["sonde"],
+        command=command,
+        version=environment["sonde"],
         task=subject.task,
-        fingerprint=dataset.fingerprint,
+        fingerprint=fingerprint,
         rows={split: len(rows) for split, rows in subject.splits.items()},
         seed=seed,
         seconds=0.0,
         complete=False,
         budget=None if math.isinf(budget) else budget,
-        environment=environment(recipe),
+        environment=environment,
     )
-    todo = list(audits) if audits is not None else chosen(only)
-    if not todo:
-        raise SondeError("there is no audit to run", "give some, or leave audits= out")
-    try:
-        for grown in _growing(facts, subject, todo, thresholds, before, budget, watch):
-            facts = grown
-            folder.write(FILE, facts.to_data())
-    finally:
-        if facts.sections:
-            _tell(folder, facts)
-    return facts
 
 
 def _growing(
@@ -94,26 +155,44 @@ def _growing(
     subject: Subject,
     audits: list[Audit],
     thresholds: tuple[Threshold, ...],
-    before: AuditFacts | None,
-    budget: float,
+    before: Before | None,
+    rows: paired.Scores,
+    earlier: tuple[Section, ...],
     watch: Watch,
 ) -> Iterator[AuditFacts]:
     """The facts after every audit; the last ones are complete."""
-    started = time.monotonic()
-    for i, done in enumerate(run_audits(subject, audits, budget, facts.seed, watch), 1):
+    if not audits:
+        raise SondeError("there is no audit to run", "give some, or leave audits= out")
+    number = 1
+
+    def told(audit: Audit, share: float) -> None:
+        watch(Progress(audit, share, number, len(audits)))
+
+    new: list[Section] = []
+    budget = math.inf if facts.budget is None else facts.budget
+    results = run_audits(subject, audits, budget, facts.seed, told)
+    told(audits[0], 0.0)
+    for number, done in enumerate(results, 1):
+        new.append(section(done, facts.command))
+        sections = _merged(new, earlier)
         facts = replace(
             facts,
-            sections=(*facts.sections, section(done)),
-            seconds=time.monotonic() - started,
-            complete=i == len(audits) and done.reason != INTERRUPTED,
+            sections=sections,
+            seconds=sum(s.seconds for s in sections),
+            complete=number == len(audits) and done.reason != INTERRUPTED,
         )
         facts = replace(facts, verdicts=judged(thresholds, facts))
         if before is not None:
-            facts = replace(facts, baseline=before.title, changes=changes(before, facts))
+            same = before.facts.fingerprint == facts.fingerprint
+            found = paired.changes(before.facts, facts, before.rows, rows)
+            facts = replace(facts, baseline=before.facts.title, same_data=same, changes=found)
         yield facts
+        if number < len(audits) and done.reason != INTERRUPTED:
+            number += 1
+            told(audits[number - 1], 0.0)
 
 
-def section(done: Audited) -> Section:
+def section(done: Audited, command: str = "") -> Section:
     """One audit as a report shows it."""
     return Section(
         name=snake(type(done.audit).__name__),
@@ -126,6 +205,7 @@ def section(done: Audited) -> Section:
         measures=tuple(scored(m) for m in done.measures),
         figures=tuple(Drawn(f.name, f.caption, f.svg) for f in done.figures),
         tables=tuple(Sheet(t.name, t.caption, t.columns, t.rows) for t in done.tables),
+        command=command,
     )
 
 
@@ -138,30 +218,24 @@ def scored(measure: Measure) -> Score:
     return Score.of(measure, label=label, percent=share and measure.unit == "1")
 
 
-def changes(before: AuditFacts, after: AuditFacts) -> tuple[Change, ...]:
-    """Each measure that both audits have. Told apart where their intervals do, if they were taken on the same data.
-
-    Disjoint 95 % intervals are a stricter test than one of the difference at 5 %: what is told apart here is.
-    """
-    found = []
-    same = before.fingerprint == after.fingerprint
-    for name, new in after.measures.items():
-        old = before.measures.get(name)
-        if old is None or math.isnan(old.value) or math.isnan(new.value):
-            continue
-        apart = new.interval is None or old.interval is None or not _overlap(old.interval, new.interval)
-        if old.value == new.value or not same or not apart:
-            verdict = "not told apart"
-        elif new.better == "neither":
-            verdict = "changed"
-        else:
-            verdict = "better" if (new.value > old.value) == (new.better == "higher") else "worse"
-        found.append(Change(name, old.value, new.value, verdict))  # type: ignore[arg-type]
-    return tuple(found)
+def _merged(new: list[Section], earlier: tuple[Section, ...]) -> tuple[Section, ...]:
+    """What is found now, and what was found earlier by audits that have found nothing now; in the package's order."""
+    again = {s.name for s in new if s.found}
+    kept = [s for s in earlier if s.found and s.name not in again]
+    names = {s.name for s in kept}
+    order = {snake(make.__name__): i for i, make in enumerate(catalogue())}
+    whole = [*(s for s in new if s.found or s.name not in names), *kept]
+    return tuple(sorted(whole, key=lambda s: order.get(s.name, len(order))))
 
 
-def _overlap(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    return max(a[0], b[0]) <= min(a[1], b[1])
+def _earlier(folder: RunFolder, facts: AuditFacts) -> tuple[Section, ...]:
+    """What an earlier audit found that was asked the same way: of the same data, seed and version."""
+    try:
+        old = read_audit(folder)
+    except SondeError:  # there is none, or it is of another version
+        return ()
+    same = (old.fingerprint, old.seed, old.version) == (facts.fingerprint, facts.seed, facts.version)
+    return old.sections if same else ()
 
 
 def read_audit(run: str | Path | RunFolder, root: Path = Path("runs")) -> AuditFacts:
@@ -170,6 +244,14 @@ def read_audit(run: str | Path | RunFolder, root: Path = Path("runs")) -> AuditF
     if not folder.has(FILE):
         raise SondeError(f"run {folder.name} was not audited", f"audit it: sonde audit {folder.path}")
     return AuditFacts.from_data(folder.read(FILE))
+
+
+def _before(baseline: str | Path | RunFolder | AuditFacts, root: Path) -> Before:
+    if isinstance(baseline, AuditFacts):
+        return Before(baseline, {})
+    folder = baseline if isinstance(baseline, RunFolder) else RunFolder.find(baseline, root)
+    facts = read_audit(folder)
+    return Before(facts, paired.read(folder.path, facts.fingerprint))
 
 
 def _data(folder: RunFolder, recipe: Recipe, data: Dataset | None) -> Dataset:
@@ -184,6 +266,22 @@ def _data(folder: RunFolder, recipe: Recipe, data: Dataset | None) -> Dataset:
             "restore the data, or train anew",
         )
     return found
+
+
+def _fingerprint(subject: Subject) -> str:
+    """SHA-256 of a subject's rows."""
+    digest = hashlib.sha256()
+
+    def add(value: torch.Tensor) -> torch.Tensor:
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.flatten().view(torch.uint8).numpy().data)
+        return value
+
+    for split in sorted(subject.splits):
+        digest.update(f"{split}\n".encode())
+        map_tree(add, {"x": subject.splits[split].x, "y": subject.splits[split].y})
+    return digest.hexdigest()
 
 
 def _ledger(folder: RunFolder) -> dict[str, Any]:

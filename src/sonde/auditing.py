@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,16 @@ import torch
 from torch import Tensor
 
 from sonde.core import Audit, Batch, SondeError, Subject
-from sonde.names import did_you_mean, snake
+from sonde.names import did_you_mean, snake, squash
 from sonde.objectives import Classify
 
 if TYPE_CHECKING:
     from sonde.bundle import Bundle
     from sonde.data import Dataset
+
+TOPICS = ("quality", "calibration", "fairness", "robustness", "privacy", "explain", "energy")
+"""The order in which audits run and are shown: what everything else is read in the light of comes first."""
+ALL = "all"  # what `--only` calls every audit, also where a recipe names some
 
 # N rows, M members, C classes
 
@@ -70,7 +74,7 @@ def subject_of(
 
 @cache
 def catalogue() -> tuple[type[Audit], ...]:
-    """Every audit of `sonde.audits`, in the order of their modules."""
+    """Every audit of `sonde.audits`: by topic, in each the one that is called like it first, then by module."""
     package = importlib.import_module("sonde.audits")
     found: list[type[Audit]] = []
     for info in pkgutil.walk_packages(package.__path__, prefix="sonde.audits."):
@@ -81,7 +85,8 @@ def catalogue() -> tuple[type[Audit], ...]:
             own = inspect.isclass(value) and issubclass(value, Audit) and value.__module__ == module.__name__
             if own and not name.startswith("_"):
                 found.append(value)
-    return tuple(found)
+    places = {name: i for i, name in enumerate(TOPICS)}
+    return tuple(sorted(found, key=lambda a: (places.get(topic(a), len(TOPICS)), snake(a.__name__) != topic(a))))
 
 
 def topic(audit: Audit | type[Audit]) -> str:
@@ -91,13 +96,19 @@ def topic(audit: Audit | type[Audit]) -> str:
     return pieces[2] if pieces[:2] == ["sonde", "audits"] else snake(make.__name__)
 
 
-def chosen(only: Collection[str] = ()) -> list[Audit]:
-    """The audits with their default settings; `only` those of these topics or names."""
-    every = catalogue()
-    known = sorted({topic(a) for a in every} | {snake(a.__name__) for a in every})
+def chosen(only: Collection[str] = (), named: Sequence[Audit] = ()) -> list[Audit]:
+    """The audits to run. named: those of a recipe, with its settings; the others have their defaults.
+
+    only: topics or names, or "all"; without any, those that are named, or all if none is.
+    """
+    given = {snake(type(a).__name__) for a in named}
+    every = [*named, *(make() for make in catalogue() if snake(make.__name__) not in given)]
+    if not only:
+        return list(named) or every
+    words = {squash(word) for word in only}
+    known = [ALL, *dict.fromkeys([*map(topic, every), *(snake(type(a).__name__) for a in every)])]
     for name in only:
-        if name not in known:
-            raise SondeError(
-                f"there is no audit {name!r}", did_you_mean(name, known) or f"choose from {', '.join(known)}"
-            )
-    return [a() for a in every if not only or topic(a) in only or snake(a.__name__) in only]
+        if squash(name) not in map(squash, known):
+            near = did_you_mean(name, known) or f"choose from {', '.join(known)}"
+            raise SondeError(f"there is no audit {name!r}", near)
+    return [a for a in every if words & {ALL, squash(topic(a)), squash(type(a).__name__)}]

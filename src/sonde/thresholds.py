@@ -61,13 +61,24 @@ def read(path: Path) -> tuple[Threshold, ...]:
         raise SondeError(f"{path} cannot be read: {error.strerror}", "give a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SondeError(f"{path} is not TOML: {str(error)[:200]}", EXAMPLE) from None
-    found = tuple(_thresholds(data, "", path))
+    return of(data, str(path))
+
+
+def of(data: Mapping[str, Any], source: str = "thresholds") -> tuple[Threshold, ...]:
+    """The thresholds of nested tables: `{"quality": {"accuracy": {"at_least": 0.97}}}`, or with whole names as keys.
+
+    source: what errors call them.
+    """
+    found = tuple(_thresholds(data, "", source))
     if not found:
-        raise SondeError(f"{path} holds no threshold", EXAMPLE)
+        raise SondeError(f"{source} holds no threshold", EXAMPLE)
+    twice = [t.measure for i, t in enumerate(found) if t.measure in {u.measure for u in found[:i]}]
+    if twice:
+        raise SondeError(f"{source}: {twice[0]} has two thresholds", "write both bounds in one: at_least and at_most")
     return found
 
 
-def _thresholds(data: Mapping[str, Any], name: str, path: Path) -> Iterator[Threshold]:
+def _thresholds(data: Mapping[str, Any], name: str, path: str) -> Iterator[Threshold]:
     for key, value in data.items():
         where = f"{name}/{key}" if name else key
         if not isinstance(value, dict):
@@ -78,7 +89,7 @@ def _thresholds(data: Mapping[str, Any], name: str, path: Path) -> Iterator[Thre
         yield _threshold(value, where, path)
 
 
-def _threshold(value: Mapping[str, Any], where: str, path: Path) -> Threshold:
+def _threshold(value: Mapping[str, Any], where: str, path: str) -> Threshold:
     if unknown := next((k for k in value if k not in OPTIONS), None):
         hint = did_you_mean(unknown, list(OPTIONS)) or f"its entries are {', '.join(OPTIONS)}"
         raise SondeError(f"{path}: {where} has no entry {unknown!r}", hint)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonde.changes import check_whole
-from sonde.core import Build, Event, Method, Objective, Recipe, Run, SondeError
+from sonde.core import Build, Engine, Event, Method, Objective, Recipe, Run, SondeError
 from sonde.core.engine import rank_and_world, sharing
 from sonde.core.state import Corrupt
 from sonde.methods import Checkpoint, MetricsLog
@@ -345,13 +345,18 @@ def interruptible(run: Run) -> Iterator[list[int]]:
 
 def environment(recipe: Recipe) -> dict[str, str]:
     """Versions, device and threads: what a reader needs to repeat the run. No host name, user or path."""
+    return machine(recipe.engine)
+
+
+def machine(engine: Engine) -> dict[str, str]:
+    """The same of what runs on `engine`."""
     import numpy
     import torch
 
     import sonde
     from sonde.core import pick_device
 
-    device = pick_device(recipe.engine.device)
+    device = pick_device(engine.device)
     return {
         "sonde": sonde.__version__,
         "python": platform.python_version(),
@@ -360,7 +365,7 @@ def environment(recipe: Recipe) -> dict[str, str]:
         "platform": f"{platform.system()} {platform.machine()}",
         "device": _device_name(device),
         "threads": str(torch.get_num_threads()),
-        "precision": recipe.engine.precision,
+        "precision": engine.precision,
     }
 
 

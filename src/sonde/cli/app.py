@@ -248,7 +248,7 @@ def audit(
     context: typer.Context,
     run: Own,
     only: Annotated[
-        list[str], option("--only", about="topics or audits, e.g. fairness,robustness; all if left out", of="NAMES")
+        list[str], option("--only", about="topics or audits, e.g. fairness,robustness; all: every one", of="NAMES")
     ] = [],
     thresholds: Annotated[
         Path | None, option("--thresholds", about="a TOML file of bounds; exit code 3 if one is not kept", of="FILE")
@@ -262,8 +262,8 @@ def audit(
 ) -> None:
     """Measure what a run's model is worth: quality, calibration, fairness, robustness.
 
-    Every audit that fits the model runs; the others say why they do not. The numbers, with intervals and figures, go
-    into the run's audit.json and report.html.
+    Every audit that fits the model runs, or those that the run's recipe names; the others say why they do not. The
+    numbers, with intervals and figures, go into the run's audit.json and report.html, beside those found earlier.
     """
     from sonde.cli import auditing
 
@@ -285,10 +285,13 @@ def compare(
     output_dir: Runs = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Show runs side by side, and where their recipes differ."""
-    from sonde.cli import listing
+    """Show runs side by side, and where their recipes differ.
 
-    listing.compare(names, output_dir, json)
+    Two audited runs are compared on the same test rows, in pairs, which tells more apart than their intervals do.
+    """
+    from sonde.cli import comparing
+
+    comparing.compare(names, output_dir, json)
 
 
 @app.command(cls=Command, epilog="Example: sonde data people.csv --target income")
@@ -337,6 +340,14 @@ def methods(
         listing.matrix(objective, json)
     else:
         listing.entries("methods", json)
+
+
+@app.command(cls=Command, epilog="Example: sonde audits")
+def audits(json: Json = False) -> None:
+    """List the audits, what each measures, and its settings."""
+    from sonde.cli import auditing
+
+    auditing.listed(json)
 
 
 @app.command(cls=Command, epilog="Example: sonde recipes")

@@ -6,17 +6,22 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sonde import thresholds
+from sonde.auditing import catalogue, topic
 from sonde.cli.process import keep_freed_memory
-from sonde.cli.text import duration, emit_json, interval, measured, say, table
+from sonde.cli.text import definitions, duration, emit_json, interval, measured, say, table
 from sonde.cli.training import seconds
 from sonde.cli.words import Misused, spoken
-from sonde.core import Audit
-from sonde.names import snake
-from sonde.report.audit import AuditFacts
+from sonde.names import Entry, snake, summary_of
+from sonde.report.audit import AuditFacts, Change
+from sonde.report.audited import probability
+from sonde.report.facts import Score
 from sonde.runs import RunFolder, shareable
+
+if TYPE_CHECKING:
+    from sonde.audited import Progress
 
 FAILED = 3  # the exit code where a threshold is not kept
 
@@ -34,7 +39,7 @@ def command(given: Mapping[str, Any], words: Sequence[str]) -> int:
             only=_only(given["only"]),
             thresholds=bounds,
             baseline=given["baseline"],
-            budget=math.inf if given["budget"] is None else seconds(given["budget"]),
+            budget=math.inf if given["budget"] is None else seconds(given["budget"], "--budget"),
             seed=given["seed"],
             output_dir=given["output_dir"],
             command=spoken(words),
@@ -53,6 +58,18 @@ def command(given: Mapping[str, Any], words: Sequence[str]) -> int:
     return 0 if facts.holds else FAILED
 
 
+def listed(json: bool) -> None:
+    """`sonde audits`: every audit by topic, what it measures and its settings."""
+    found = [(topic(make), Entry(snake(make.__name__), make, summary_of(make))) for make in catalogue()]
+    if json:
+        emit_json([{"name": e.name, "topic": t, "options": e.signature, "summary": e.summary} for t, e in found])
+        return
+    for i, name in enumerate(dict.fromkeys(t for t, _ in found)):
+        print(("\n" if i else "") + name.upper())
+        definitions([(e.name, e.summary, e.signature) for t, e in found if t == name])
+    say("\nrun some: sonde audit RUN --only quality,robustness")
+
+
 def _only(given: Sequence[str]) -> tuple[str, ...]:
     names = tuple(name.strip() for text in given for name in text.split(",") if name.strip())
     if given and not names:
@@ -61,34 +78,38 @@ def _only(given: Sequence[str]) -> tuple[str, ...]:
 
 
 class Watch:
-    """A bar for every audit on a terminal; a line as each begins elsewhere."""
+    """A bar for the audit that is running on a terminal; a line as each begins elsewhere."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self._bar: Any = None
         self._task: Any = None
-        self._current: Audit | None = None
+        self._number = 0
 
-    def at(self, audit: Audit, share: float) -> None:
+    def at(self, progress: Progress) -> None:
         """An audit is so far."""
         if self.quiet:
             return
-        fresh, self._current = audit is not self._current, audit
+        fresh, self._number = progress.number != self._number, progress.number
         if not sys.stderr.isatty():
             if fresh:
-                say(f"· {snake(type(audit).__name__)}")
+                say(f"· {self._which(progress)}")
             return
         if self._bar is None:
+            from rich import progress as bars
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-            columns = TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn()
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            columns = bars.TextColumn("{task.description:<36}"), bars.BarColumn(30), bars.TimeElapsedColumn()
+            self._bar = bars.Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task("", total=1.0)
         if fresh:
-            self._bar.reset(self._task, description=snake(type(audit).__name__))
-        self._bar.update(self._task, completed=share)
+            self._bar.reset(self._task, description=self._which(progress))
+        self._bar.update(self._task, completed=progress.share)
+
+    def _which(self, progress: Progress) -> str:
+        count = len(str(progress.count))
+        return f"{progress.number:>{count}} of {progress.count}: {snake(type(progress.audit).__name__)}"
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -99,35 +120,36 @@ class Watch:
 
 def show(facts: AuditFacts, folder: RunFolder) -> None:
     """What a person reads: every measure by topic, what was not measured and why, the verdicts."""
-    changed = {c.measure: c for c in facts.changes}
-    headings = ["", "value", "95 % interval", "rows", *([f"{facts.baseline} had"] if changed else [])]
+    if not facts.same_data:
+        say(f"{facts.baseline} was measured on other data: the numbers do not compare")
+    changed = {c.measure: c for c in facts.changes if facts.same_data}
+    headings = ["", "value", "95 % interval", "rows", *([f"{facts.baseline} had", ""] if changed else [])]
     rows: list[list[str]] = []
-    for topic in dict.fromkeys(s.topic for s in facts.sections):
-        lines = [m for s in facts.sections if s.topic == topic for m in s.measures]
+    for part in dict.fromkeys(s.topic for s in facts.sections):
+        lines = [m for s in facts.sections if s.topic == part for m in s.measures]
         if not lines:
             continue
-        rows.append([topic.upper(), *[""] * (len(headings) - 1)])
-        for m in lines:
-            row = [m.label or m.name, measured(m.value, None, m.percent), interval(m.interval, m.percent), f"{m.n:,}"]
-            if changed:
-                c = changed.get(m.name)
-                row.append("" if c is None else f"{measured(c.before, None, m.percent)}  {c.verdict}")
-            rows.append(row)
+        rows.append([part.upper(), *[""] * (len(headings) - 1)])
+        rows += [_row(m, changed) for m in lines]
     if rows:
-        table(headings, rows, numeric=(1, 2, 3))
-    if missing := [s for s in facts.sections if s.outcome != "done"]:
-        say("")
-        for s in missing:
-            say(f"· {s.name}: {'measured in part' if s.outcome == 'partial' else 'not measured'}: {s.reason}")
+        table(headings, rows, numeric=(1, 2, 3, 4))
+    missing: dict[str, list[str]] = {}
+    for s in facts.sections:
+        if s.outcome != "done":
+            how = "measured in part" if s.outcome == "partial" else "not measured"
+            missing.setdefault(f"{how}: {s.reason}", []).append(s.name)
+    for why, names in missing.items():
+        say(f"· {', '.join(names)}: {why}")
     if facts.verdicts:
         print()
+        percent = {name: m.percent for name, m in facts.measures.items()}
         table(
-            ["threshold", "wanted", "measured", ""],
+            ["threshold", "wanted", "measured", "verdict"],
             [
                 [
                     v.measure,
                     v.wanted,
-                    "—" if v.value is None else f"{v.value:.4g}",
+                    "—" if v.value is None else measured(v.value, None, percent.get(v.measure, False)),
                     ("kept" if v.holds else "NOT KEPT") + (f": {v.note}" if v.note else ""),
                 ]
                 for v in facts.verdicts
@@ -137,3 +159,14 @@ def show(facts: AuditFacts, folder: RunFolder) -> None:
     say(f"\naudited in {duration(facts.seconds)}")
     say(f"report  {shareable(folder.report)}")
     say(f"facts   {shareable(Path(folder.path) / 'audit.json')}")
+
+
+def _row(m: Score, changed: Mapping[str, Change]) -> list[str]:
+    omitted = math.isnan(m.value)
+    value = "left out" if omitted else measured(m.value, None, m.percent)
+    row = [m.label or m.name, value, interval(m.interval, m.percent), f"{m.n:,}"]
+    if changed:
+        c = changed.get(m.name)
+        p = "" if c is None or c.p is None else f" ({probability(c.p)})"
+        row += ["", ""] if c is None else [measured(c.before, None, m.percent), f"{c.verdict}{p}"]
+    return row

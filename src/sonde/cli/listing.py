@@ -1,4 +1,4 @@
-"""`sonde runs`, `compare`, `data`, `nets`, `methods`, `recipes`: what there is."""
+"""`sonde runs`, `data`, `nets`, `methods`, `recipes`: what there is."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sonde.cli.text import definitions, duration, emit_json, interval, measured, say, table
+from sonde.cli.text import definitions, duration, emit_json, measured, say, table
 from sonde.cli.words import Misused
 from sonde.core.errors import SondeError
-from sonde.names import catalogue, squash
+from sonde.names import catalogue
 from sonde.report.words import shown
 from sonde.runs import RunFolder
 
@@ -65,73 +65,6 @@ def _step(folder: RunFolder) -> str:
 
 def _value(measure: Mapping[str, Any]) -> str:
     return measured(measure["value"], None, bool(measure.get("percent")))
-
-
-def compare(names: Sequence[str], root: Path, json: bool) -> None:
-    """Measures side by side, whether their intervals overlap, and the entries in which the recipes differ."""
-    if len(names) < 2:
-        raise Misused("compare needs two runs or more", "give their names: sonde compare first second")
-    folders = [RunFolder.find(n, root) for n in names]
-    facts = [f.read("report.json") for f in folders]
-    same_data = len({f["data"]["fingerprint"] for f in facts}) == 1
-    recipes = [_flat(f.read("recipe.json")) for f in folders]
-    paths = list(dict.fromkeys(k for r in recipes for k in r))
-    different = {p: [r.get(p) for r in recipes] for p in paths if len({str(r.get(p)) for r in recipes}) > 1}
-    measures = []
-    for name in [m["name"] for m in facts[0]["measures"]]:
-        found = [m for f in facts for m in f["measures"] if m["name"] == name]
-        if len(found) == len(facts):
-            measures.append((name, found, _verdict(found, [f.name for f in folders]) if same_data else ""))
-    if json:
-        emit_json(
-            {
-                "runs": [f.name for f in folders],
-                "same_data": same_data,
-                "measures": [{"name": n, "values": found, "verdict": verdict} for n, found, verdict in measures],
-                "recipes": different,
-            }
-        )
-        return
-    if not same_data:
-        say("these runs were measured on different data: their numbers do not compare")
-    rows: list[list[str]] = []
-    for name, found, verdict in measures:
-        for i, (folder, m) in enumerate(zip(folders, found, strict=True)):
-            label = "" if i else m.get("label") or name
-            percent = bool(m.get("percent"))
-            last = i == len(folders) - 1
-            rows.append([label, folder.name, _value(m), interval(m["interval"], percent), verdict if last else ""])
-    table(["test", "run", "value", "95 % interval", ""], rows, numeric=(2, 3))
-    if different:
-        print()
-        cells = [[p, *("—" if v is None else v for v in values)] for p, values in different.items()]
-        table(["where the recipes differ", *(f.name for f in folders)], cells)
-
-
-def _verdict(found: Sequence[Any], names: Sequence[str]) -> str:
-    """Which run is better, where their intervals are apart."""
-    if any(m["interval"] is None for m in found) or found[0]["better"] not in ("higher", "lower"):
-        return ""
-    order = sorted(range(len(found)), key=lambda i: found[i]["value"], reverse=found[0]["better"] == "higher")
-    best, rest = found[order[0]], [found[i] for i in order[1:]]
-    overlap = any(
-        max(best["interval"][0], m["interval"][0]) <= min(best["interval"][1], m["interval"][1]) for m in rest
-    )
-    return "intervals overlap" if overlap else f"{names[order[0]]} is better"
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return {k2: v2 for k, v in value.items() for k2, v2 in _flat(v, f"{path}.{k}" if path else str(k)).items()}
-    if isinstance(value, list) and any(isinstance(v, Mapping | list) for v in value):
-        return {k: v for i, item in enumerate(value) for k, v in _flat(item, f"{path}.{_item(i, item)}").items()}
-    return {path: value}
-
-
-def _item(position: int, item: Any) -> str:
-    """What `--set` calls an item of a list."""
-    built = isinstance(item, Mapping) and "build" in item
-    return squash(str(item["build"]).partition(":")[2]) if built else str(position)
 
 
 def data(given: Mapping[str, Any]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from sonde.core.errors import SondeError
 from sonde.report.facts import Score
 from sonde.report.plain import from_plain, to_plain
 
@@ -37,7 +41,8 @@ class Section:
     """What came of one audit.
 
     `name` is what `--only` calls it, `topic` the part of the audit it stands in, `title` what it measures in a line.
-    `outcome` is `partial` where time ran out or it failed midway; `reason` says why it was not done.
+    `outcome` is `partial` where time ran out or it failed midway; `reason` says why it was not done. `command` is what
+    it was run by.
     """
 
     name: str
@@ -50,6 +55,12 @@ class Section:
     measures: tuple[Score, ...] = ()
     figures: tuple[Drawn, ...] = ()
     tables: tuple[Sheet, ...] = ()
+    command: str = ""
+
+    @property
+    def found(self) -> bool:
+        """Whether it has anything to show."""
+        return bool(self.measures or self.figures or self.tables)
 
 
 @dataclass(frozen=True)
@@ -66,12 +77,20 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Change:
-    """A measure here and in the audit of another run. `verdict`: better, worse, or not told apart."""
+    """A measure in the audit of another run (`before`) and in this one (`after`).
+
+    `verdict`: `better` or `worse` where chance in the choice of the rows can be ruled out at 5 %, else `not told
+    apart`; `changed` where neither way is better. `interval` (95 %, of after less before) and `p` are of a test of the
+    same rows in pairs, and `how` names it; where there was none, the two intervals were held against each other.
+    """
 
     measure: str
     before: float
     after: float
     verdict: Literal["better", "worse", "not told apart", "changed"]
+    interval: tuple[float, float] | None = None
+    p: float | None = None
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +98,8 @@ class AuditFacts:
     """One audit of one model, told to a reader; texts name no person, host or home folder.
 
     `title` is the run's name, `fingerprint` that of the data, `rows` those of each split. `budget` is in seconds.
-    `complete` is False where the audit was interrupted. `baseline` names the run that `changes` compare with.
+    `complete` is False where the audit was interrupted. `baseline` names the run that `changes` compare with;
+    `same_data` is False where that one was measured on other data, so that the numbers do not compare.
     """
 
     title: str
@@ -96,6 +116,7 @@ class AuditFacts:
     sections: tuple[Section, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     baseline: str = ""
+    same_data: bool = True
     changes: tuple[Change, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
@@ -109,6 +130,32 @@ class AuditFacts:
     def holds(self) -> bool:
         """Whether every threshold is kept."""
         return all(v.holds for v in self.verdicts)
+
+    @property
+    def page(self) -> str:
+        """The audit as an HTML page of its own, as text to be written in UTF-8."""
+        from sonde.report.html import render_audit
+
+        return render_audit(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the audit as a page (`.html`) or as JSON (`.json`), whole or not at all; a file of that name goes.
+
+        Raises SondeError for another ending, or where it cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in (".html", ".json"):
+            raise SondeError(f"{path.name} is neither .html nor .json", "give the file one of these endings")
+        html = path.suffix.lower() == ".html"
+        text = self.page if html else json.dumps(self.to_data(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        fresh = path.with_name(f".{path.name}.tmp")
+        try:
+            fresh.write_text(text, encoding="utf-8")
+            os.replace(fresh, path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise SondeError(f"{path} cannot be written: {error.strerror}", "give another path") from None
+        return path
 
     def to_data(self) -> dict[str, Any]:
         """As dicts and lists for JSON, where NaN is {"float": "nan"}."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ TITLES = {
     "explain": "Explanations",
     "energy": "Energy",
 }
+_NUMERIC = re.compile(r"[-−+]?[\d.,]+( ?%)?( to [-−+]?[\d.,]+( ?%)?)?")
 OUTCOMES = {"partial": "measured in part", "refused": "not measured", "failed": "failed"}
 
 
@@ -28,17 +31,43 @@ def view(audit: AuditFacts) -> dict[str, Any]:
     measures = audit.measures
     return {
         "facts": audit,
+        "count": sum(not math.isnan(m.value) for m in measures.values()),
+        "commands": [c for c in dict.fromkeys(s.command for s in audit.sections) if c],
         "verdicts": [_verdict(v, measures.get(v.measure)) for v in sorted(audit.verdicts, key=lambda v: v.holds)],
         "kept": sum(v.holds for v in audit.verdicts),
         "changes": Part.of([_change(c, measures.get(c.measure)) for c in _telling(audit.changes)]),
         "unchanged": sum(c.verdict == "not told apart" for c in audit.changes),
         "topics": [_topic(name, audit) for name in dict.fromkeys(s.topic for s in audit.sections)],
-        "missing": [
-            {"name": s.title or s.name, "how": OUTCOMES[s.outcome], "reason": s.reason}
-            for s in audit.sections
-            if s.outcome != "done"
-        ],
+        "missing": _missing(audit.sections),
     }
+
+
+def verdict(audit: AuditFacts) -> str:
+    """The whole audit in a sentence: its first number, and whether the thresholds are kept."""
+    first = next((m for m in audit.measures.values() if not math.isnan(m.value)), None)
+    said = "Nothing was measured."
+    if first is not None:
+        row = score_row(first)
+        ends = f" (95 % interval {row['interval']})" if row["interval"] else ""
+        said = f"{row['label']} {row['value']} on {first.n:,} {first.split} rows{ends}."
+    lost = sum(not v.holds for v in audit.verdicts)
+    if audit.verdicts:
+        said += f" {lost} of {len(audit.verdicts)} thresholds not kept." if lost else " All thresholds kept."
+    return said
+
+
+def _missing(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """What was not measured, or in part, and why; those of one reason together."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for s in sections:
+        if s.outcome != "done":
+            by_reason.setdefault((OUTCOMES[s.outcome], s.reason), []).append((s.title or s.name).rstrip("."))
+    return [{"names": names, "how": how, "reason": reason} for (how, reason), names in by_reason.items()]
+
+
+def probability(p: float) -> str:
+    """`p = 0.012`, `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def still_unmeasured(unmeasured: Sequence[Unmeasured], audit: AuditFacts) -> tuple[Unmeasured, ...]:
@@ -48,10 +77,11 @@ def still_unmeasured(unmeasured: Sequence[Unmeasured], audit: AuditFacts) -> tup
 
 
 def _topic(name: str, audit: AuditFacts) -> dict[str, Any]:
-    mine = [s for s in audit.sections if s.topic == name and (s.measures or s.figures or s.tables)]
+    mine = [s for s in audit.sections if s.topic == name and s.found]
     return {
         "name": TITLES.get(name, name.capitalize()),
-        "id": f"audit-{len(name)}-{name}",
+        "word": TITLES.get(name, name).lower(),
+        "id": "audit" + "".join(c for c in name.lower() if "a" <= c <= "z"),
         "audits": [*map(_audit, mine)],
     }
 
@@ -59,9 +89,9 @@ def _topic(name: str, audit: AuditFacts) -> dict[str, Any]:
 def _audit(section: Section) -> dict[str, Any]:
     return {
         "title": section.title or section.name,
-        "settings": ", ".join(f"{k} {words.raw(v)}" for k, v in list(section.settings.items())[:12]),
+        "settings": ", ".join(f"{k.replace('_', ' ')} {words.raw(v)}" for k, v in list(section.settings.items())[:12]),
         "partial": section.reason if section.outcome == "partial" else "",
-        "rows": Part.of([score_row(s) for s in section.measures]),
+        "rows": Part.of([{**score_row(s), "omitted": s.settings.get("omitted", "")} for s in section.measures]),
         "figures": [_figure(f) for f in section.figures],
         "tables": [_table(t) for t in section.tables],
         "seconds": section.seconds,
@@ -74,13 +104,30 @@ def _figure(drawn: Drawn) -> dict[str, str]:
 
 
 def _table(sheet: Sheet) -> dict[str, Any]:
-    numeric = [any(_is_number(row[i]) for row in sheet.rows) for i in range(len(sheet.columns))]
-    rows = [[(words.number(c) if _is_number(c) else c) for c in row] for row in sheet.rows]
-    return {"caption": sheet.caption, "columns": sheet.columns, "numeric": numeric, "rows": Part.of(rows)}
+    """The cells of a column to as many decimals as its most precise number; numbers and intervals to the right."""
+    columns = [[row[i] for row in sheet.rows] for i in range(len(sheet.columns))]
+    numeric = [any(map(_counts, c)) and all(v is None or _counts(v) for v in c) for c in columns]
+    cells = [_cells(c) for c in columns]
+    rows = Part.of([list(row) for row in zip(*cells, strict=True)])
+    return {"caption": sheet.caption, "columns": sheet.columns, "numeric": numeric, "rows": rows}
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _counts(value: Any) -> bool:
+    """Whether a cell holds a number, or a text that is one with an interval or a share."""
+    return _is_number(value) or isinstance(value, str) and bool(_NUMERIC.fullmatch(value))
+
+
+def _cells(column: Sequence[Any]) -> list[Any]:
+    floats = [v for v in column if isinstance(v, float)]
+    texts = [words.number(v) for v in floats if math.isfinite(v) and (v == 0 or 1e-4 <= abs(v) < 1e6)]
+    places = max((len(t.partition(".")[2]) for t in texts), default=0) if len(texts) == len(floats) else None
+    return [
+        words.number(v, places) if isinstance(v, float) else words.number(v) if _is_number(v) else v for v in column
+    ]
 
 
 def _verdict(verdict: Verdict, score: Score | None) -> dict[str, Any]:
@@ -103,9 +150,14 @@ def _telling(changes: Sequence[Change]) -> list[Change]:
 
 def _change(change: Change, score: Score | None) -> dict[str, Any]:
     percent, unit = (score.percent, score.unit) if score else (False, "1")
+    difference = change.after - change.before
+    sign = "+" if difference > 0 else ""
     return {
         "label": score.label if score else change.measure,
         "before": words.measured(change.before, unit, percent),
         "after": words.measured(change.after, unit, percent),
+        "difference": sign + words.measured(difference, unit, percent, change.interval),
+        "interval": words.ends(change.interval, percent),
         "verdict": change.verdict,
+        "how": "" if change.p is None else probability(change.p),
     }

@@ -47,6 +47,16 @@ def render(facts: Facts, audit: AuditFacts | None = None) -> str:
     )
 
 
+def render_audit(audit: AuditFacts) -> str:
+    """The audit of a model without a run, as a page of its own, as text to be written in UTF-8."""
+    return template("audited.html.jinja").render(
+        facts=audit,
+        audit=audited.view(audit),
+        verdict=audited.verdict(audit),
+        created=date(audit.created),
+    )
+
+
 @cache
 def template(name: str) -> Template:
     """A template of this folder, in which every value is escaped, and cut where it is endless."""
