@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 # N rows, C classes, L labels, T targets
 
 SHARES = {"accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact_match", "label_accuracy", "ece"}
+SHARES |= {"adaptive_ece", "classwise_ece", "ece_change", "debiased_error", "overconfidence", "recall"}
 SHARES |= {"average_accuracy", "forgetting", "backward_transfer", "forward_transfer"}
 LABELS = {
     "accuracy": "Accuracy",
@@ -52,6 +53,15 @@ LABELS = {
     "micro_f1": "F1 over all labels",
     "roc_auc": "Area under the ROC curve",
     "ece": "Calibration error (ECE)",
+    "adaptive_ece": "Calibration error, bins of equally many rows",
+    "classwise_ece": "Calibration error, mean over classes",
+    "debiased_error": "Calibration error, root mean square, debiased",
+    "ece_change": "Change of the calibration error",
+    "nll_change": "Change of the negative log-likelihood",
+    "held_out_nll_change": "Change of the negative log-likelihood, held out",
+    "brier": "Brier score",
+    "aurc": "Area under the risk-coverage curve",
+    "e_aurc": "Area above the best risk-coverage curve",
     "exact_match": "Rows with every label right",
     "label_accuracy": "Labels right",
     "rmse": "Root mean squared error",

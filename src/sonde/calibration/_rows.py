@@ -17,6 +17,10 @@ Array = NDArray[Any]
 LOWEST = -1e4  # of a logit below its row's largest: its probability is zero in every floating-point type
 
 
+EVERY_RIGHT = "all {} rows to calibrate on are answered rightly, so nothing says how sure is too sure"
+MORE_ROWS = "calibrate on more rows, or leave the probabilities as they are"
+
+
 def rows_of(scores: Tensor, y: Tensor) -> tuple[Array, Array]:
     """Scores (N, C) float64 and classes (N,), checked. Raises SondeError for what nothing can be fitted on."""
     truth = y.detach().cpu().numpy()

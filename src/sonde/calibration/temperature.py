@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from ._rows import Array, centred, rows_of, softmax, tensor
+from sonde.core import SondeError
+
+from ._rows import EVERY_RIGHT, MORE_ROWS, Array, centred, rows_of, softmax, tensor
 
 LOWEST, HIGHEST = 0.01, 100.0  # beyond, probabilities are 0 and 1, or all the same, for any net's logits
 
@@ -40,12 +42,17 @@ class Temperature:
 def fit(logits: Tensor, y: Tensor) -> Temperature:
     """The temperature that minimises the negative log-likelihood of held-out rows.
 
-    logits: (N, C); log-probabilities do as well. y: (N,) int64. Within [0.01, 100]: where every answer is right no
-    temperature is low enough, and where the logits say nothing of the class none is high enough.
+    logits: (N, C); log-probabilities do as well. y: (N,) int64. Within [0.01, 100]: where the logits say
+    nothing of the class, no temperature is high enough.
+
+    Raises SondeError where every row is right: the likelihood then rises for ever as T falls, so nothing says how
+    sure is too sure (Albert and Anderson, 1984).
     """
     z, truth = rows_of(logits, y)
     z = centred(z)
     own = z[np.arange(len(z)), truth]  # (N,)
+    if (own == 0).all():
+        raise SondeError(EVERY_RIGHT.format(len(z)), MORE_ROWS)
     cold, hot = np.log(LOWEST), np.log(HIGHEST)
     for _ in range(50):  # halves log T's range of 9.2 to below 1e-14
         middle = (cold + hot) / 2

@@ -1,8 +1,8 @@
 """Vector scaling: each class has a factor and a shift of its own for its logit.
 
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017, sec. 4.2 ("matrix and vector
-scaling"). Convex; minimised by L-BFGS from the identity. Factors and shifts are kept within +-100, so that classes
-which the logits separate without an error do not send them to infinity.
+scaling"). Convex; minimised by L-BFGS from the identity. Factors and shifts are kept within +-100, so that a class
+without rows does not send its shift to infinity.
 
 Entry: calibration.
 """
@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from ._rows import Array, centred, rows_of, softmax, tensor
+from sonde.core import SondeError
+
+from ._rows import EVERY_RIGHT, MORE_ROWS, Array, centred, rows_of, softmax, tensor
 
 BOUND = 100.0
 
@@ -39,6 +41,9 @@ def fit(logits: Tensor, y: Tensor) -> VectorScaling:
 
     logits: (N, C). y: (N,) int64. With C classes there are 2 C numbers to fit, so it wants many rows of every class.
     The logits of a row are taken relative to its largest: with factors of their own, where zero is matters.
+
+    Raises SondeError where it answers every row rightly: doubled factors would then fit better still, and nothing says
+    how sure is too sure (Albert and Anderson, 1984).
     """
     from scipy.optimize import minimize
 
@@ -60,4 +65,6 @@ def fit(logits: Tensor, y: Tensor) -> VectorScaling:
         loss, start, jac=True, method="L-BFGS-B", bounds=[(-BOUND, BOUND)] * (2 * c), options={"maxiter": 500}
     )
     w, b = found.x[:c], found.x[c:]
+    if ((z * w + b).argmax(1) == truth).all():
+        raise SondeError(EVERY_RIGHT.format(len(z)), MORE_ROWS)
     return VectorScaling(tuple(w.tolist()), tuple((b - b.mean()).tolist()))

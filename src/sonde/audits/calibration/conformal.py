@@ -66,7 +66,9 @@ class Conformal(Audit):
     def _sets(self, subject: Subject, clock: Clock) -> Iterator[Shown]:
         p_val, y_val = probabilities(subject, "val")
         p, y = probabilities(subject)
-        rows, sizes, by_class = [], {}, {}
+        rows: list[tuple[Any, ...]] = []
+        sizes: dict[str, Array] = {}
+        by_class: dict[str, list[Array]] = {}
         for i, method in enumerate(conformal.METHODS):
             sets = conformal.fit(torch.from_numpy(p_val), torch.from_numpy(y_val), self.alpha, method)
             held = sets(torch.from_numpy(p)).numpy()

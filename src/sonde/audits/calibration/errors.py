@@ -6,7 +6,7 @@
                                                                                   Kumar, Liang and Ma (2019), sec. 4
 
 The first two are never zero on real rows: a calibrated model has some, more with fewer rows. Where the value is one
-that a calibrated model would have, its interval starts at zero. The third takes that part off, and may come out as zero.
+that a calibrated model would have, its interval starts at zero. The third takes that part off, and may come out zero.
 
 Entry: calibration; expected calibration error.
 """

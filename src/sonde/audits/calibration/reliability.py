@@ -17,7 +17,7 @@ from sonde.audits.quality.intervals import Array, Interval, bootstrap, mean, set
 from sonde.audits.quality.worst import clopper_pearson
 from sonde.core import Audit, Clock, Figure, Measure, Subject, Table
 from sonde.core.finding import Shown
-from sonde.drawing import COLOURS, INK, MUTED, canvas, legend
+from sonde.drawing import COLOURS, MUTED, canvas, legend
 
 from ._answers import probabilities
 from .brier import decomposed
@@ -123,10 +123,12 @@ def diagram(binned: Binned, what: str, after: Binned | None = None) -> Figure:
     )
     start = max(0.0, min(float(b.p.min(initial=1.0)) for b, _, _ in pairs) - 0.03)
     axes.plot((0, 1), (0, 1), ":", color=MUTED, linewidth=1.2)
+    lowest = [start]
     for one, colour, label in pairs:
         rows, hits, sure = summed(one)
         low, high = clopper_pearson(hits, rows)
         share = hits / rows
+        lowest.append(float(low.min()))
         bars = np.clip(np.stack([share - low, high - share]), 0, None)
         axes.errorbar(
             sure, share, bars, fmt="o-", color=colour, markersize=4.5, linewidth=1.5, elinewidth=1, label=label
@@ -146,20 +148,21 @@ def diagram(binned: Binned, what: str, after: Binned | None = None) -> Figure:
         axes.vlines(
             sure, np.minimum(sure, hits / rows), np.maximum(sure, hits / rows), color="#f0c9b5", linewidth=5, zorder=1
         )
-    axes.annotate("right as often as said", (0.985, 0.985), color=INK, fontsize=9, ha="right", va="bottom",
-                  rotation=0, textcoords="offset points", xytext=(0, 6))  # fmt: skip
+    middle = start + 0.72 * (1 - start)
+    axes.annotate("as often as said", (middle, middle), (8, -4), textcoords="offset points", color=MUTED, fontsize=9,
+                  va="top")  # fmt: skip
     axes.set_ylabel("share that comes true")
-    axes.set_xlim(start, 1.01)
-    axes.set_ylim(min(start, 0.98 * float(axes.get_ylim()[0])) if start else 0.0, 1.07)
+    axes.set_xlim(start, 1.02)
+    axes.set_ylim(max(0.0, min(lowest) - 0.04), 1.03)
     axes.tick_params(labelbottom=False)
-    below.set_xlim(start, 1.01)
+    below.set_xlim(start, 1.02)
     below.set_xlabel(f"probability {what}")
     below.set_ylabel("rows")
     below.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
     if after:
         legend(axes, "lower right")
     name = "reliability-before-and-after" if after else "reliability"
-    text = "How often answers come true, by how sure they are: bins of equally many rows, 95 % intervals. Below: their spread."
+    text = "How often answers come true, by how sure they are: bins of equally many rows, 95 % intervals."
     if after:
         text = "The same before and after recalibration: " + text[0].lower() + text[1:]
     return figure(name, text, drawing)
