@@ -162,7 +162,7 @@ def main() -> int:
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     rounds = given.rounds or (3 if given.quick else 15)
-    out = given.out or (None if given.quick else HERE / "results" / "optim.json")
+    out = given.out or (None if given.quick or given.child else HERE / "results" / "optim.json")
     if not given.child:  # the environment must stand before the first import of torch
         with tempfile.TemporaryDirectory() as home:
             command = [sys.executable, __file__, "--child", "--rounds", str(rounds), "--only", *given.only]
