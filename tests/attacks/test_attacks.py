@@ -165,6 +165,25 @@ def test_a_row_meets_the_same_fate_alone(name: str) -> None:
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("steps", [3, 10, 30])
+def test_apgd_returns_the_wrong_point_it_has_seen_at_whatever_step_that_was(steps: int) -> None:
+    """A checkpoint takes rows back to their best point: not one that has just been broken."""
+    net, x = curved(3), torch.rand(200, 1, 5, 4)
+    y = net(x).argmax(1)
+    asked: list[Tensor] = []
+
+    def watched(v: Tensor) -> Tensor:
+        asked.append(v.detach().clone())
+        return net(v)
+
+    v = apgd(watched, x, y, 0.05, steps=steps)
+    # Rows that were seen wrong left at the next step: as many as no longer were asked about, or wrong in the last.
+    gone = len(x) - len(asked[-1])
+    fallen = int((net(v).argmax(1) != y).sum())
+    assert gone <= fallen and gone > 0
+    assert bool(torch.isin(v[net(v).argmax(1) != y].flatten(1), torch.cat(asked).flatten(1)).all())
+
+
 class Stubborn(torch.nn.Module):
     """Logits of a kind that attacks must survive."""
 

@@ -129,6 +129,7 @@ def _apgd(
         until -= 1
         if until == 0:
             stuck = (s.rises <= RISES * gap) | (~s.halved & (s.best_then >= s.best_loss))
+            stuck &= ~value.isnan()  # what was found stays
             s.halved, s.best_then = stuck, s.best_loss.clone()
             s.rises = torch.zeros_like(s.rises)
             s.step = torch.where(stuck, s.step / 2, s.step)

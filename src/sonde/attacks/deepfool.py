@@ -2,7 +2,7 @@
 
 Moosavi-Dezfooli, Fawzi and Frossard, DeepFool: a simple and accurate method to fool deep neural networks, 2016,
 Algorithm 2; sec. 3.3, eq. 11 for other norms. Deliberate differences: only the likeliest classes are candidates, as in
-the authors' code; every step is held within the bounds, and rows that are wrong rest.
+the authors' code; points are held within the bounds, and rows that are wrong rest.
 
 Entry: adversarial examples.
 """
@@ -40,25 +40,27 @@ def deepfool(
         z = logits(x)
     order = likeliest_others(z, y, candidates)  # (N, K)
     rows = rightly(z, y).nonzero().squeeze(1)
-    v = x[rows]
+    v, total = x[rows], torch.zeros_like(x[rows])  # total: r-hat, the sum of all steps
     for i in range(steps + 1):
         value, gradient, stands = _boundaries(logits, v, y[rows], order[rows], i < steps)
         found[rows] = v
         if i == steps or not bool(stands.any()):
             break
-        rows, v, value, gradient = rows[stands], v[stands], value[:, stands], gradient[:, stands]
+        rows, total, value, gradient = rows[stands], total[stands], value[:, stands], gradient[:, stands]
         dual = gradient.abs().sum(2) if norm == "linf" else gradient.norm(dim=2)  # (K, A)
         far = torch.where(dual > TINY, value.abs() / dual.clamp_min(TINY), torch.inf)
         nearest = far.argmin(0)  # (A,)
         index = torch.arange(len(rows), device=x.device)
         w, distance = gradient[nearest, index], far[nearest, index].nan_to_num(posinf=0.0)  # (A, D), (A,)
         # A touch beyond the boundary itself, so that rounding does not leave a row on it.
-        reach = (distance + 1e-4 * distance.clamp_min(1e-3)) * (1 + OVERSHOOT)
+        reach = distance + 1e-4 * distance.clamp_min(1e-3)
         if norm == "linf":
             change = reach[:, None] * w.sign()
         else:
             change = reach[:, None] * w / w.norm(dim=1, keepdim=True).clamp_min(TINY)
-        v = (v + change.view_as(v)).clamp(*bounds)
+        # What the bounds cut off is not forgotten: the next step goes on from where this one would have led.
+        total = total + change.view_as(total)
+        v = (x[rows] + (1 + OVERSHOOT) * total).clamp(*bounds)
     return found
 
 
