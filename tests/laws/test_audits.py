@@ -85,6 +85,8 @@ def test_the_same_seed_gives_the_same_numbers(make: type[Audit]) -> None:
 
 @pytest.mark.parametrize("make", AUDITS)
 def test_every_audit_measures_something_somewhere(make: type[Audit]) -> None:
+    if make.__name__ == "SynonymSwaps":
+        pytest.skip("none of these subjects reads texts: tests/audits/robustness/test_text.py has one")
     numbers = [m for name in SUBJECTS for m in asked(make, name).measures if not math.isnan(m.value)]
     assert numbers, [asked(make, name).reason for name in ORDINARY]
 

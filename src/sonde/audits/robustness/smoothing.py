@@ -107,7 +107,7 @@ class Smoothing(Audit):
             return reason
         x = subject.splits[self.split].x if self.split in subject.splits else None
         x = x.get("numeric") if isinstance(x, Mapping) else x
-        if not isinstance(x, Tensor) or not x.is_floating_point() or not x[0].numel():
+        if not isinstance(x, Tensor) or not x.is_floating_point() or not x.shape[1:].numel():
             return "its inputs have no numbers to which noise could be added"
         return ""
 
