@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types doctest docs bench index matrix constraints clean
+.PHONY: help demo test check lint types doctest docs bench index matrix schema constraints clean
 
 help:             ## list these targets
 	@grep -E '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ index: $(VENV)/.dev   ## write docs/INDEX.md again
 
 matrix: $(VENV)/.dev   ## write docs/matrix.md again, by trying every pair of methods
 	$(BIN)/python tools/matrix.py
+
+schema: $(VENV)/.dev   ## write docs/audit.schema.json again, the JSON schema of audit.json
+	$(BIN)/python tools/schema.py
 
 constraints: $(VENV)/.dev $(VENV)/.docs   ## write constraints.txt again from what .venv holds
 	$(BIN)/python tools/constraints.py
