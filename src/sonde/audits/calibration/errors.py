@@ -106,28 +106,38 @@ def debiased(binned: Binned) -> tuple[float, Interval | None]:
     A resample's estimate is right on average about the squared error of the rows it is drawn from, which is the plain
     one (without the correction). So the interval is the estimate less how far resamples' estimates are from that.
     """
-    n = len(binned.p)
-    columns = np.zeros((n, 3 * binned.bins))
-    row = np.arange(n)
-    for k, values in enumerate((np.ones(n), binned.hit, binned.p)):
-        columns[row, k * binned.bins + binned.which] = values
-
-    def square(sums: Array, corrected: bool) -> Array:
-        rows, hits, sure = np.split(sums, 3, axis=-1)
-        at_least = np.maximum(rows, 1)
-        gap = ((hits - sure) / at_least) ** 2
-        noise = np.where(rows > 1, hits / at_least * (1 - hits / at_least) / np.maximum(rows - 1, 1), gap)
-        return (rows * (gap - noise * corrected)).sum(-1) / rows.sum(-1)  # type: ignore[no-any-return]
-
-    total = columns.sum(0)
-    value = float(square(total, True))
+    columns = _sums(binned)
+    n, total = len(columns), columns.sum(0)
+    value = float(_square(total, True))
     root = math.sqrt(max(0.0, value))
     if n < 2 * binned.bins:
         return root, None
-    sums = resampled(columns)
-    off = square(sums, True) - float(square(total, False))
+    off = _square(resampled(columns), True) - float(_square(total, False))
     low, high = value - np.quantile(off, [(1 + LEVEL) / 2, (1 - LEVEL) / 2])
     return root, (math.sqrt(max(0.0, low)), math.sqrt(max(0.0, high)))
+
+
+def debiased_square(binned: Binned) -> float:
+    """The square of `debiased` before it is cut at zero: right on average, and so sometimes negative."""
+    return float(_square(_sums(binned).sum(0), True))
+
+
+def _sums(binned: Binned) -> Array:
+    """Columns (N, 3 K): rows, hits and probabilities by bin."""
+    row = np.arange(len(binned.p))
+    columns = np.zeros((len(row), 3 * binned.bins))
+    for k, values in enumerate((np.ones(len(row)), binned.hit, binned.p)):
+        columns[row, k * binned.bins + binned.which] = values
+    return columns
+
+
+def _square(sums: Array, corrected: bool) -> Array:
+    """The squared error (...) from sums (..., 3 K), without what chance adds to it if `corrected`."""
+    rows, hits, sure = np.split(sums, 3, axis=-1)
+    share = hits / np.maximum(rows, 1)
+    gap = ((hits - sure) / np.maximum(rows, 1)) ** 2
+    noise = np.where(rows > 1, share * (1 - share) / np.maximum(rows - 1, 1), gap)
+    return (rows * (gap - noise * corrected)).sum(-1) / rows.sum(-1)  # type: ignore[no-any-return]
 
 
 def resampled(columns: Array, resamples: int = RESAMPLES, seed: int = 0) -> Array:
