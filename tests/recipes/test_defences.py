@@ -68,7 +68,7 @@ def test_the_temperature_scales_logits_and_is_left_behind(digits: Dataset) -> No
     assert torch.equal(bare(torch.tensor([[8.0]])), torch.tensor([[2.0]]))
     cold, hot = (learned(rows.x, rows.y, t, 0, 30, small) for t in (1.0, 10.0))
     spread = [float(net(rows.x).std()) for net in (cold, hot)]
-    assert spread[1] > 2 * spread[0]
+    assert spread[1] > 1.3 * spread[0]  # without a temperature the two are one net
     assert not any(p.requires_grad for p in hot.parameters()) and not hot.training
 
 

@@ -72,7 +72,9 @@ def angles(n: int, low: float, high: float, generator: Generator) -> Tensor:
 
 
 def plasma(n: int, size: Sequence[int], decay: float, generator: Generator) -> Tensor:
-    """n cloudy maps of a size (H, W) in [0, 1], (n, 1, H, W): diamond-square, each finer level's noise decay^2 times fainter.
+    """n cloudy maps of a size (H, W) in [0, 1], (n, 1, H, W): diamond-square, the noise of each finer level fainter.
+
+    decay: the noise is divided by its square from level to level, as in the authors' code.
 
     Fournier, Fussell and Carpenter, Computer rendering of stochastic models, 1982.
     """

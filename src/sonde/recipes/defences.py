@@ -16,7 +16,15 @@ neural networks, 2016, whose abstract has success fall from 95 % to less than 0.
 pixels much; here PGD and FGSM change all within a radius); Carlini and Wagner, Towards evaluating the robustness of
 neural networks, 2017: 100 % success on distilled nets. (The numbers were checked in public copies.)
 
-MEASURED
+Measured, seed 0, one core beside other programs (95 % intervals). Fashion-MNIST, 500 test rows, radius 0.2, 20 s: the
+bare net is right on 89.6 % clean and on none under PGD (0 to 0.8 %). Behind 3 bits, JPEG and the median it is right on
+80.6 %, 82.4 % and 69.2 % of DeepFool's pictures and on 57.4 %, 44.4 % and 63.4 % of PGD's; under BPDA on 0.2 % (0.0 to
+1.1), 0.4 % (0.1 to 1.4) and 0.4 %. MNIST, 20,000 training rows, radius 0.3, 250 s on a busy machine: PGD on the loss
+turns 100 % of the right answers of the undistilled net; of the net distilled at 100 it turns 18.1 % (14.5 to 22.3) and
+FGSM 3.2 % (1.8 to 5.5), but PGD on the logits and Carlini and Wagner's attack turn all 376 (99.0 to 100). At 10 the
+defence hides next to nothing (98.5 %). Trained no longer than the others, the net at 100 is right on 94.0 % of 400 rows
+where that at 1 is right on 97.8 %: it costs accuracy here, more than the paper tells of. With 10,000 rows and 8 passes,
+tried first, it was 91.8 %, and the attacks turned about as much.
 
 Entry: input transformation; defensive distillation; adversarial examples.
 """
@@ -330,7 +338,7 @@ def input_transformation(lab: Lab) -> Iterator[Finding]:
     chapter="Limits",
     claim="Defensive distillation hides a net from attacks through its softmax, and from none on its logits.",
     source="Papernot et al., 2016; " + CARLINI,
-    seconds=90,
+    seconds=150,
     data=("mnist",),
 )
 def defensive_distillation(lab: Lab) -> Iterator[Finding]:

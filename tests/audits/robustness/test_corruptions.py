@@ -64,10 +64,10 @@ def test_a_model_of_single_pixels_suffers_and_the_table_says_from_what() -> None
     x[:, 0, 0, 0] = 0.1 + 0.8 * y
     measures, table, _ = found(Subject.of(Corner(), x, y, kind="image", bounds=(0.0, 1.0)), Corruptions())
     rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["contrast"][4] == 0.5  # the mean of the picture is dark: every corner is below a half
-    assert rows["Gaussian noise"][0] == 1.0 and measures["worst_accuracy"].value < measures["mean_accuracy"].value < 1
+    assert rows["contrast"][4] == 50.0  # the mean of the picture is dark: every corner is below a half
+    assert rows["Gaussian noise"][0] == 100.0 and measures["worst_accuracy"].value < measures["mean_accuracy"].value < 1
     every = [v for kind, row in rows.items() if kind != "mean" for v in row[:5]]
-    assert measures["mean_accuracy"].value == pytest.approx(sum(every) / len(every), abs=1e-3)
+    assert measures["mean_accuracy"].value == pytest.approx(sum(every) / len(every) / 100, abs=1e-3)
     low, high = measures["mean_accuracy"].interval or (math.nan, math.nan)
     assert low < measures["mean_accuracy"].value < high
     assert measures["kept_share"].value == pytest.approx(measures["mean_accuracy"].value)

@@ -103,12 +103,13 @@ class Corruptions(Audit):
 def table(clean: Array, right: Array) -> Table:
     """The accuracy for every kind and severity; right: (N, K, S)."""
     shares = right.mean(0)
-    rows: list[tuple[str | float | int | None, ...]] = [
-        (spoken(kind), *(round(float(v), 4) for v in shares[k]), round(float(shares[k].mean()), 4))
-        for k, kind in enumerate(CORRUPTIONS)
-    ]
-    rows.append(("mean", *(round(float(v), 4) for v in shares.mean(0)), round(float(shares.mean()), 4)))
-    caption = f"Share of {len(clean)} rows answered rightly, by severity; {clean.mean():.4f} of them clean."
+
+    def line(name: str, values: Array) -> tuple[str | float | int | None, ...]:
+        return name, *(round(100 * float(v), 1) for v in (*values, values.mean()))
+
+    rows = [line(spoken(kind), shares[k]) for k, kind in enumerate(CORRUPTIONS)]
+    rows.append(line("mean", shares.mean(0)))
+    caption = f"Answered rightly of {len(clean)} rows in %, by severity; clean it is {100 * clean.mean():.1f}."
     return Table("corruptions", caption, ("corruption", *map(str, SEVERITIES), "mean"), tuple(rows))
 
 
