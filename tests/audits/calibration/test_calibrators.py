@@ -74,6 +74,9 @@ def test_isotonic_calibration_is_scikit_learns() -> None:
 
         classes_ = np.arange(3)
 
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
         def fit(self, x: np.ndarray, y: np.ndarray) -> Given:
             return self
 

@@ -136,7 +136,7 @@ def _drawn(sure: Array, wrong: Array) -> Figure:
     axes.axhline(wrong.mean(), color=MUTED, linestyle=":", linewidth=1.2, label="any order")
     axes.set_xlim(0, 1.005)
     # Few answers say little: where the band is far above all else, it runs out of the picture.
-    axes.set_ylim(0, max(0.02, 1.25 * float(risk[shown].max()), 4 * float(wrong.mean())))
+    axes.set_ylim(0, max(0.02, 1.25 * float(risk[shown].max()), 1.6 * float(wrong.mean())))
     axes.set_xlabel("share of rows answered, the surest first (coverage)")
     axes.set_ylabel("wrong among them (risk)")
     for axis in (axes.xaxis, axes.yaxis):
