@@ -6,7 +6,9 @@ posterior, Beta(k + 1/2, n - k + 1/2) (Brown, Cai and DasGupta, Interval estimat
 sec. 3.1), and the comparison is computed from the draws. Unlike a bootstrap they stay honest where a share is 0 or 1.
 The largest less the smallest rate is biased upwards, in the draws once more than in the data: its lower end is
 therefore that of the basic interval and its upper end that of the percentile interval (Davison and Hinkley, 1997, eqs.
-5.6 and 5.18); for the smallest over the largest it is the other way round.
+5.6 and 5.18); for the smallest over the largest it is the other way round. Of more than two groups that is not enough
+where several of them are alike: the end also allows for the spread of all their errors, as Tukey's studentised range
+does, which covers whatever the rates are.
 
 Entry: demographic parity; equal opportunity; equalised odds.
 """
@@ -105,14 +107,26 @@ class Comparison:
         k, n = (np.stack(counts, -1) for counts in zip(*(share.counts(table) for share in read), strict=True))  # (G, 2)
         generator = np.random.default_rng(0)  # of its own: the same decisions always get the same interval
         drawn = generator.beta(k + 0.5, n - k + 0.5, size=(draws, *k.shape))  # (B, G, 2)
-        rates = drawn[..., [share in self.shares for share in read]]
-        values = self.of(np.moveaxis(rates, -1, -2))
+        rates = np.moveaxis(drawn[..., [share in self.shares for share in read]], -1, -2)  # (B, S, G)
+        values = self.of(rates)
         low, high = (float(v) for v in np.quantile(values[np.isfinite(values)], [0.025, 0.975]))
+        several = rates.shape[-1] > 2
         if self.kind == "spread":
-            return max(0.0, min(low, 2 * value - high)), min(1.0, high)
-        if self.kind in ("ratio", "lowest"):
-            return max(0.0, low), min(1.0, max(high, 2 * value - low))
+            # The spread of rates is at most that of the true ones plus that of their errors (Tukey, 1953).
+            least = value - float(np.quantile(self.of(errors(rates)), 0.95)) if several else value
+            return max(0.0, min(low, 2 * value - high, least)), min(1.0, high)
+        if self.kind == "ratio":
+            most = value * math.exp(float(np.quantile(_spread(errors(np.log(rates))), 0.95))) if several else value
+            return max(0.0, low), min(1.0, max(high, 2 * value - low, most))
+        if self.kind == "lowest":
+            most = value + float(np.quantile(-errors(rates).min((-2, -1)), 0.975)) if several else value
+            return max(0.0, low), min(1.0, max(high, 2 * value - low, most))
         return low, high
+
+
+def errors(drawn: Array) -> Array:
+    """How far draws (B, ...) are from their means."""
+    return np.asarray(drawn - drawn.mean(0))
 
 
 # ---------------------------------------------------------------- from rates (..., S, G) to numbers (...)

@@ -1,8 +1,8 @@
 """Inequality of what people get from decisions, as economists measure that of incomes.
 
 Speicher et al., A unified approach to quantifying algorithmic unfairness, 2018: the benefit of a decision is
-b = decision - label + 1: 1 where it is right, 2 where it is undeserved, 0 where it is undeservedly withheld (sec. 3.1),
-and its generalised entropy index is eq. 2. AI Fairness 360 defines the same numbers.
+b = decision - label + 1: 1 where it is right, 2 where it is undeserved, 0 where it is undeservedly withheld,
+and its generalised entropy measures how unequal it is. AI Fairness 360 defines the same numbers.
 
 Entry: demographic parity.
 """

@@ -63,7 +63,7 @@ def table_of(rows: Grouped, table: Array, shares: dict[str, Share], minimum: int
 
 def figure_of(rows: Grouped, table: Array, shares: dict[str, Share], minimum: int) -> Figure | None:
     """The rates as dots with intervals, a line of dots for each group; None where fewer than two can be drawn."""
-    from sonde.drawing import COLOURS, INK, MUTED, canvas
+    from sonde.drawing import COLOURS, INK, MUTED, WHITE, canvas
 
     large = rows.large(minimum)
     shown = large[:DRAWN][::-1]
@@ -83,7 +83,7 @@ def figure_of(rows: Grouped, table: Array, shares: dict[str, Share], minimum: in
                 at.plot([100 * e for e in ends], [row, row], color=COLOURS[0], linewidth=2.2, solid_capstyle="round")
                 at.plot([100 * k / n], [row], "o", color=COLOURS[0], markersize=5.5)
             else:
-                said = {"fontsize": 8, "color": MUTED, "ha": "center", "va": "center"}
+                said = {"fontsize": 8, "color": MUTED, "ha": "center", "va": "center", "backgroundcolor": WHITE}
                 at.text(0.5, row, "too few", transform=at.get_yaxis_transform(), **said)
         at.set_title(title, fontsize=9.5, color=INK)
         at.set_ylim(-0.6, len(shown) - 0.4)

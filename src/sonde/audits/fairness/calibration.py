@@ -121,15 +121,18 @@ def residual(rows: Grouped, p: Array, y: Array, large: list[int], more: dict[str
     return Measure(name, value, "1", n, "lower", RESIDUAL, ends, rows.split, {**how, **more})
 
 
-def spread(means: Array, errors: Array) -> tuple[float, Interval]:
+def spread(means: Array, errors: Array, draws: int = 10_000) -> tuple[float, Interval]:
     """The largest less the smallest of some means (G,) with these standard errors, and its interval.
 
-    Means of a few dozen rows are normal enough; their spread is biased upwards as that of rates is.
+    Means of a few dozen rows are normal enough; their spread is biased upwards as that of rates is, and its interval is
+    made as theirs is: see `sonde.fairness.comparisons`.
     """
     value = float(np.ptp(means))
-    drawn = np.ptp(np.random.default_rng(0).normal(means, errors, size=(10_000, len(means))), axis=1)
-    low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975]))
-    return value, (max(0.0, min(low, 2 * value - high)), high)
+    drawn = np.random.default_rng(0).normal(means, errors, size=(draws, len(means)))  # (B, G)
+    low, high = (float(v) for v in np.quantile(np.ptp(drawn, axis=1), [0.025, 0.975]))
+    several = len(means) > 2
+    least = value - float(np.quantile(np.ptp(drawn - means, axis=1), 0.95)) if several else value
+    return value, (max(0.0, min(low, 2 * value - high, least)), high)
 
 
 def _bin(p: Array) -> Array:
@@ -160,7 +163,7 @@ def figure(attribute: str, drawn: list[tuple[str, Array, Array]], label: str) ->
     at.set_xlim(-2, 102)
     at.set_ylim(-2, 102)
     if at.get_legend_handles_labels()[0]:
-        legend(at, "upper left")
+        legend(at, "lower right")
         for text in at.get_legend().get_texts():
             text.set_parse_math(False)
     caption = f"Reliability by {attribute}: how often {label} is right, against the probability that the model gives"

@@ -1,7 +1,7 @@
 """What happens to decisions when nothing but the sensitive column is changed.
 
-Galhotra, Brun and Meliou, Fairness testing: testing software for discrimination, 2017, sec. 4: causal discrimination is
-the share of people for whom some change of the sensitive attributes alone changes the decision. It is about direct use
+Galhotra, Brun and Meliou, Fairness testing: testing software for discrimination, 2017: causal discrimination is the
+share of people for whom some change of the sensitive attributes alone changes the decision. It is about direct use
 of the column: what gives the attribute away stays as it is (see `Proxies`), so a share of 0 is not counterfactual
 fairness, for which other columns would have to change with it (Kusner et al., Counterfactual fairness, 2017).
 
@@ -28,7 +28,7 @@ from sonde.fairness.comparisons import MINIMUM
 from ..quality.intervals import bootstrap, left_out, mean, settings, wilson
 from ._rows import Array, Grouped, favoured, grouped, listed, percent, refusal
 
-SOURCE = "Galhotra, Brun and Meliou, Fairness testing, 2017, sec. 4"
+SOURCE = "Galhotra, Brun and Meliou, Fairness testing, 2017, causal discrimination"
 MOST = 10  # values that a column is set to: the most frequent
 
 

@@ -29,7 +29,7 @@ from ._shown import DRAWN_RATES, RATES, RIGHT_OF_ALL, figure_of, table_of
 
 CLASSES = 10  # more classes than this are not compared one by one
 OF_A_CLASS = ("demographic_parity_difference", "equal_opportunity_difference")
-SPEICHER = "Speicher et al., A unified approach to quantifying algorithmic unfairness, 2018, eq. 2"
+SPEICHER = "Speicher et al., A unified approach to quantifying algorithmic unfairness, 2018, generalised entropy"
 
 
 class GroupFairness(Audit):

@@ -1,9 +1,9 @@
 """What gives a person's group away, though nobody names it: the other columns, and what the model makes of them.
 
 Leaving a sensitive column out does not make a model blind to it where other columns tell it (Pedreshi, Ruggieri and
-Turini, Discrimination-aware data mining, 2008; Feldman et al., Disparate impact, 2015, sec. 4, measure it as here, by
-how well it can be predicted). Of the model, a linear probe tells what its last layer could use (Alain and Bengio,
-Understanding intermediate layers using linear classifier probes, 2016).
+Turini, Discrimination-aware data mining, 2008; Feldman et al., Certifying and removing disparate impact, 2015, measure
+it as here, by how well it can be predicted). Of the model, a linear probe tells what its last layer could use (Alain
+and Bengio, Understanding intermediate layers using linear classifier probes, 2016).
 
 Entry: proxies; audits.
 """
@@ -27,7 +27,7 @@ from ..quality.intervals import Interval, left_out
 from . import _probe
 from ._rows import Array, Grouped, file_name, grouped, listed, refusal, short
 
-FELDMAN = "Feldman et al., Disparate impact, 2015, sec. 4, by AUC"
+FELDMAN = "Feldman et al., Disparate impact, 2015, predictability, by AUC"
 ALAIN = "Alain and Bengio, Linear classifier probes, 2016, of the last layer's input, by AUC"
 SINGLE = 60  # columns that are looked at one by one
 NAMED = 8  # of the strongest, in the table and the figure
