@@ -1,6 +1,6 @@
 """Where predicted numbers are off: residuals against predictions, and errors by how large the true number is.
 
-Entry: MAE; residual.
+Entry: MAE; MSE.
 """
 
 # N rows, T targets, Q bins

@@ -9,7 +9,7 @@ are thousands, and among thousands some do badly by chance. So
 - the part named worst is the one whose accuracy is known to be lowest: the lowest upper end among exact intervals that
   hold for all parts at once (see `worst`). Its observed accuracy alone would be too low: it was chosen for being low.
 
-Entry: audits; bias.
+Entry: audits.
 """
 
 # N rows, S slices
