@@ -20,7 +20,15 @@ from sonde.report.audit import AuditFacts
 from sonde.report.audited import TITLES
 from tests.laws.subjects import ORDINARY, SUBJECTS
 
-SMALL: dict[str, dict[str, Any]] = {}
+SMALL: dict[str, dict[str, Any]] = {
+    "Adversarial": {"rows": 20, "steps": 5, "targets": 2, "queries": 20},
+    "Corruptions": {"rows": 20},
+    "GradientMasking": {"rows": 20, "steps": 5, "queries": 20, "draws": 5},
+    "OutOfDistribution": {"rows": 60, "known": 60},
+    "Patch": {"rows": 30, "steps": 5},
+    "Smoothing": {"rows": 10, "n0": 20, "n": 50},
+    "TableAttack": {"rows": 20},
+}
 """Settings by the audit's class, for those whose own would take long on a few rows."""
 TIMES = {"s", "ms", "J", "rows/s"}  # units of what is not the same twice
 AUDITS = [pytest.param(make, id=snake(make.__name__)) for make in catalogue()]

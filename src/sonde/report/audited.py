@@ -122,9 +122,9 @@ def _counts(value: Any) -> bool:
 
 
 def _cells(column: Sequence[Any]) -> list[Any]:
-    floats = [v for v in column if isinstance(v, float)]
-    texts = [words.number(v) for v in floats if math.isfinite(v) and (v == 0 or 1e-4 <= abs(v) < 1e6)]
-    places = max((len(t.partition(".")[2]) for t in texts), default=0) if len(texts) == len(floats) else None
+    floats = [v for v in column if isinstance(v, float) and math.isfinite(v)]
+    plain = all(v == 0 or 1e-4 <= abs(v) < 1e6 for v in floats)
+    places = max((len(words.number(v).partition(".")[2]) for v in floats), default=0) if plain else None
     return [
         words.number(v, places) if isinstance(v, float) else words.number(v) if _is_number(v) else v for v in column
     ]
