@@ -25,10 +25,12 @@ class Size:
     """How long everything is."""
 
     rows: int = 200
+    some: int = 50  # rows of Carlini and Wagner's attack
     few: int = 20  # rows of attacks that a peer carries out row by row
     steps: int = 100
     queries: int = 1000
-    searches: int = 6
+    adam: int = 200  # steps of Carlini and Wagner's attack, for each constant
+    searches: int = 4
     decisions: int = 15  # steps of HopSkipJump
 
 
@@ -103,25 +105,26 @@ def tasks(radius: float, size: Size, peers: list[str]) -> dict[str, Task]:
             c, eps=radius, max_iter=s.queries, batch_size=len(x), verbose=False
         ), f, x, y),
     ))  # fmt: skip
+    few = max(1, s.adam // 10)  # of ART's steps, each of which searches for its length by many more evaluations
     add("Carlini-Wagner", {
         "torchattacks": Pair(
-            lambda f, x, y: attacks.carlini_wagner(f, x, y, steps=s.steps, searches=1, constant=1.0),
-            lambda f, x, y: _ta().CW(f, c=1, steps=s.steps, lr=0.01)(x, y),
+            lambda f, x, y: attacks.carlini_wagner(f, x, y, steps=s.adam, searches=1, rate=0.05, constant=3.0),
+            lambda f, x, y: _ta().CW(f, c=3, steps=s.adam, lr=0.05)(x, y),
         ),
         "foolbox": Pair(
-            lambda f, x, y: attacks.carlini_wagner(f, x, y, steps=s.steps, searches=s.searches, constant=0.1),
+            lambda f, x, y: attacks.carlini_wagner(f, x, y, steps=s.adam, searches=s.searches, rate=0.05, constant=1.0),
             lambda f, x, y: _foolbox(lambda a: a.L2CarliniWagnerAttack(
-                binary_search_steps=s.searches, steps=s.steps, stepsize=0.01, initial_const=0.1
+                binary_search_steps=s.searches, steps=s.adam, stepsize=0.05, initial_const=1.0
             ), f, x, y, None),
         ),
         "art": Pair(
-            lambda f, x, y: attacks.carlini_wagner(f, x, y, steps=s.steps, searches=s.searches, constant=0.1),
+            lambda f, x, y: attacks.carlini_wagner(f, x, y, steps=s.adam, searches=s.searches, rate=0.05, constant=1.0),
             lambda f, x, y: _art(lambda e, c: e.CarliniL2Method(
-                c, learning_rate=0.01, binary_search_steps=s.searches, max_iter=s.steps, initial_const=0.1,
+                c, learning_rate=0.05, binary_search_steps=s.searches, max_iter=few, initial_const=1.0,
                 batch_size=len(x), verbose=False,
             ), f, x, y),
         ),
-    }, "l2", "few")  # fmt: skip
+    }, "l2", "some")  # fmt: skip
     add("DeepFool", same(
         lambda f, x, y: attacks.deepfool(f, x, y),
         torchattacks=lambda f, x, y: _ta().DeepFool(f, steps=50)(x, y),

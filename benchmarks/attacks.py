@@ -49,7 +49,7 @@ def main() -> int:
     asked = parser.parse_args()
     import torch
 
-    size = Size(40, 5, 20, 100, 3, 4) if asked.quick else Size()
+    size = Size(40, 10, 5, 20, 100, 50, 2, 4) if asked.quick else Size()
     rounds = asked.rounds or (1 if asked.quick else ROUNDS)
     out = asked.out or (None if asked.quick else HERE / "results" / "attacks.json")
     kept = json.loads(out.read_text()) if out and out.exists() else {}

@@ -112,7 +112,7 @@ def test_the_smallest_change_of_a_linear_net_is_its_margin_over_the_dual_norm(no
     torch.testing.assert_close(far, away, rtol=1e-4, atol=0)
     v = deepfool(net, x, y, norm)
     assert bool((net(v).argmax(1) != y).all())
-    torch.testing.assert_close(length(v - x, norm), 1.02 * away, rtol=1e-3, atol=2e-7)  # with its overshoot
+    torch.testing.assert_close(length(v - x, norm), 1.02 * away, rtol=1e-3, atol=1.1e-4)  # with its overshoot
     torch.manual_seed(0)
     v = hopskipjump(net, x, y, norm, steps=20)
     reached = length(v - x, norm)

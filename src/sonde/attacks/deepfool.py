@@ -18,6 +18,7 @@ from .losses import Logits, gradient_of, likeliest_others, rightly
 # N rows, A of them still answered rightly, K candidate classes, D numbers a row
 
 OVERSHOOT = 0.02  # eta: sec. 4
+BEYOND = 1e-4  # of the way past each boundary, in units of the inputs, so that no row comes to rest on it; their code
 TINY = 1e-12  # of a gradient: below it a boundary is out of reach
 
 
@@ -52,8 +53,7 @@ def deepfool(
         nearest = far.argmin(0)  # (A,)
         index = torch.arange(len(rows), device=x.device)
         w, distance = gradient[nearest, index], far[nearest, index].nan_to_num(posinf=0.0)  # (A, D), (A,)
-        # A touch beyond the boundary itself, so that rounding does not leave a row on it.
-        reach = distance + 1e-4 * distance.clamp_min(1e-3)
+        reach = distance + BEYOND
         if norm == "linf":
             change = reach[:, None] * w.sign()
         else:
