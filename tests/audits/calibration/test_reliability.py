@@ -11,6 +11,7 @@ import torch
 from sonde.audits.calibration import Recalibration, Reliability, Selective
 from sonde.audits.calibration.brier import decomposed
 from sonde.audits.calibration.errors import debiased, debiased_square, equal_mass, equal_width
+from sonde.audits.calibration.recalibration import FITS
 from sonde.audits.calibration.selective import answered, area
 from sonde.audits.quality import classification
 from sonde.core import Subject, run_audits
@@ -122,6 +123,13 @@ def test_a_calibrator_that_does_not_help_unseen_rows_is_left() -> None:
     kept = {n: m.settings["kept"] for n, m in found.items() if "held_out" in n and not math.isnan(m.value)}
     assert not kept["isotonic/held_out_nll_change"]
     assert all(k == (found[n].value < 0) for n, k in kept.items())
+
+
+def test_where_no_calibrator_helps_nothing_is_recalibrated(monkeypatch) -> None:
+    monkeypatch.setattr("sonde.audits.calibration.recalibration.FITS", {"isotonic": FITS["isotonic"]})
+    s = Subject.of(torch.nn.Identity(), *drawn(200, 3, seed=5), more={"val": drawn(40, 3)})
+    found = named(Recalibration(), s)
+    assert "no calibrator lowered" in found["recalibrated/nll"].settings["omitted"]
 
 
 def test_validation_rows_that_are_all_right_calibrate_nothing() -> None:

@@ -190,7 +190,7 @@ def _table(old: Array, new: dict[str, Array], y: Array, changes: dict[str, Measu
     was, before = _width(old, y), surprise(old, y)
     right = float((old.argmax(1) == y).mean())
     rows: list[tuple[Any, ...]] = [
-        ("as it is", None, "", float(before.mean()), None, None, was.error, None, None, right)
+        ("as it is", None, None, float(before.mean()), None, None, was.error, None, None, right)
     ]
     for name, p in new.items():
         now, loss = _width(p, y), surprise(p, y)

@@ -116,7 +116,7 @@ def diagram(binned: Binned, what: str, after: Binned | None = None) -> Figure:
 
     after: the same rows once recalibrated.
     """
-    drawing, (axes, below) = canvas(5.6, 5.6, rows=2)
+    drawing, (axes, below) = canvas(7, 5.4, rows=2)
     axes.get_gridspec().set_height_ratios((4, 1))
     pairs = [(binned, COLOURS[0], "as it is" if after else "")] + (
         [(after, COLOURS[1], "recalibrated")] if after else []

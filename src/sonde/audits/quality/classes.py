@@ -105,9 +105,8 @@ def confusion_matrix(counts: Array, classes: Sequence[str]) -> Figure | Table:
     if c > LARGEST:
         return _commonest(counts, classes)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = 2.6 + 0.42 * c
-    drawing, axes = canvas(min(7.4, side + 0.6), min(7.0, side))
-    shade = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    drawing, axes = canvas(7, min(6.4, 1.7 + 0.42 * c))
+    shade = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (t, g), n in np.ndenumerate(counts):
         if n:
             ink = WHITE if shares[t, g] > 0.55 else INK
