@@ -13,7 +13,6 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-
 SPREAD = "test_matrix"  # a file of many long tests without a fixture between them: any process takes any of them
 
 
