@@ -13,10 +13,10 @@ something again: the labels carry how people are policed.
 
 Measured: the table exactly; false positive rates 0.214 apart (95 % interval 0.182 to 0.245), precision 0.038 (0.000 to
 0.077). The default model for tables, of age, sex, race, earlier arrests and the degree of the charge, seed 0: 69.0 % of
-1,234 test rows right (66.4 to 71.6), false positive rates 30.4 % (25.5 to 35.9) and 17.6 % (13.4 to 22.7) of black and white
-defendants, and 0.187 apart over all races (0.047 to 0.277). Changing nothing but the race in the input changes the
-decision for 6.7 % (5.5 to 8.3); the other columns tell the race with an area under the curve of 0.60 (0.58 to 0.63).
-20 s on two cores.
+1,234 test rows right (66.4 to 71.6), false positive rates 30.4 % (25.5 to 35.9) and 17.6 % (13.4 to 22.7) of black and
+white defendants, and 0.187 apart over all races (0.047 to 0.277). Changing nothing but the race in the input changes
+the decision for 6.7 % (5.5 to 8.3); the other columns tell the race with an area under the curve of 0.63 (0.60 to
+0.65). 20 to 30 s on two cores.
 
 Entry: demographic parity; equal opportunity; equalised odds; proxies.
 """

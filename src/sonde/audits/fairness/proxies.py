@@ -97,9 +97,8 @@ class Proxies(Audit):
         if subject.kind != "table":
             together = _probe.narrowed(together)
         without = {**more, "without": rows.attribute} if subject.kind == "table" else more
-        measure = self._measure(
-            whole[1], together, codes, _probe.trees, FELDMAN, rows, without, "gradient-boosted trees"
-        )
+        by = "gradient-boosted trees and logistic regression, their mean"
+        measure = self._measure(whole[1], together, codes, _probe.several, FELDMAN, rows, without, by)
         yield measure
         at(0.5)
         if subject.kind != "table":
@@ -202,7 +201,7 @@ def figure(attribute: str, lines: list[Line], single: list[Line]) -> Figure:
         if ends is not None:
             at.plot(ends, [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
         at.plot([value], [row], "o", color=colour, markersize=5.5)
-    at.set_yticks(range(len(every)), [short(name) for (name, _, _), _ in every])
+    at.set_yticks(range(len(every)), [short(name, 44) for (name, _, _), _ in every])
     for label in at.get_yticklabels():
         label.set_parse_math(False)
         label.set_color(INK)
