@@ -165,7 +165,7 @@ def gather(
         methods=tuple(_applied(m) for m in recipe.methods),
         curves=_curves(folder),
         intervals=INTERVALS,
-        not_measured=_not_measured(recipe, outcome["privacy"] is not None),
+        not_measured=_not_measured(recipe, outcome["privacy"] is not None, folder.name),
         **outcome,
         **extra,
     )
@@ -188,14 +188,16 @@ def verdict(data: Dataset, measures: Sequence[Measure]) -> str:
 
 
 # ---------------------------------------------------------------- parts of the facts
-def _not_measured(recipe: Recipe, private: bool) -> tuple[Unmeasured, ...]:
-    """What the page does not tell; of a net trained on moved rows, how far they were, which is no measurement."""
+def _not_measured(recipe: Recipe, private: bool, name: str) -> tuple[Unmeasured, ...]:
+    """What the page does not tell, and the command that would; of a net trained on moved rows, how far they were."""
     kept = [u for u in NOT_MEASURED if u.name != "Privacy" or not private]
     moved = [_strength(b) for b in recipe.methods if b.make in (FGSM, PGD, TRADES, GaussianNoise)]
     if moved:
         said = f"it was trained against {' and '.join(moved)}, and what it withstands was not measured"
         kept = [replace(u, text=f"{u.text}: {said}") if u.name == "Robustness" else u for u in kept]
-    return tuple(kept)
+    asked = {"Robustness": "robustness", "Fairness": "fairness"}
+    how = {known: f"sonde audit {name} --only {topic}" for known, topic in asked.items()}
+    return tuple(replace(u, text=f"{u.text}; to measure it: {how[u.name]}") if u.name in how else u for u in kept)
 
 
 def _strength(build: Build[Any]) -> str:

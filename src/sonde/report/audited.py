@@ -6,6 +6,7 @@ import base64
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sonde.report import words
@@ -91,11 +92,17 @@ def _audit(section: Section) -> dict[str, Any]:
         "title": section.title or section.name,
         "settings": ", ".join(f"{k.replace('_', ' ')} {words.raw(v)}" for k, v in list(section.settings.items())[:12]),
         "partial": section.reason if section.outcome == "partial" else "",
-        "rows": Part.of([{**score_row(s), "omitted": s.settings.get("omitted", "")} for s in section.measures]),
+        "rows": Part.of([_measure(s) for s in section.measures]),
         "figures": [_figure(f) for f in section.figures],
         "tables": [_table(t) for t in section.tables],
         "seconds": section.seconds,
     }
+
+
+def _measure(score: Score) -> dict[str, Any]:
+    """A line of the measures; for one that was left out, why."""
+    spaced = {key.replace("_", " "): value for key, value in score.settings.items()}
+    return {**score_row(replace(score, settings=spaced)), "omitted": score.settings.get("omitted", "")}
 
 
 def _figure(drawn: Drawn) -> dict[str, str]:
@@ -106,7 +113,8 @@ def _figure(drawn: Drawn) -> dict[str, str]:
 def _table(sheet: Sheet) -> dict[str, Any]:
     """The cells of a column to as many decimals as its most precise number; numbers and intervals to the right."""
     columns = [[row[i] for row in sheet.rows] for i in range(len(sheet.columns))]
-    numeric = [any(map(_counts, c)) and all(v is None or _counts(v) for v in c) for c in columns]
+    numeric = [any(map(_counts, c)) and all(v in (None, "") or _counts(v) for v in c) for c in columns]
+    numeric[:1] = [any(map(_is_number, columns[0]))] if columns else []  # names to the left, even of digits
     cells = [_cells(c) for c in columns]
     rows = Part.of([list(row) for row in zip(*cells, strict=True)])
     return {"caption": sheet.caption, "columns": sheet.columns, "numeric": numeric, "rows": rows}
@@ -125,6 +133,8 @@ def _cells(column: Sequence[Any]) -> list[Any]:
     floats = [v for v in column if isinstance(v, float) and math.isfinite(v)]
     plain = all(v == 0 or 1e-4 <= abs(v) < 1e6 for v in floats)
     places = max((len(words.number(v).partition(".")[2]) for v in floats), default=0) if plain else None
+    if places is not None and any(abs(v) >= 0.1 for v in floats):
+        places = min(places, 4)
     return [
         words.number(v, places) if isinstance(v, float) else words.number(v) if _is_number(v) else v for v in column
     ]
