@@ -289,6 +289,13 @@ def test_what_cannot_be_audited_is_said(run: Path, runs: Path) -> None:
             wrong()
 
 
+def test_a_report_names_the_audit_of_what_it_did_not_measure(tmp_path: Path) -> None:
+    trained = run_in(tmp_path, "mine", steps=3)
+    told = {u.name: u.text for u in trained.facts.not_measured}
+    assert told["Robustness"].endswith("sonde audit mine --only robustness")
+    assert told["Fairness"].endswith("sonde audit mine --only fairness")
+
+
 def test_a_trained_run_is_audited_as_it_was_returned(tmp_path: Path) -> None:
     trained: Trained = run_in(tmp_path, steps=3)
     assert sonde.audit(trained, audits=[Other()]).measures["other/number"].value == 3.0
