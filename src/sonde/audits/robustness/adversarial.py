@@ -61,7 +61,7 @@ class Adversarial(Audit):
         change, "l2" the length of the whole row's (0.5 is usual then).
     rows: of the split at most, drawn by `seed`; fewer if time runs out. steps, queries: of the gradient attacks, and of
         Square. targets: other classes that are tried for, the likeliest first. AutoAttack's own are 100 steps, 9
-        targets and 5000 queries, which cost ten times as much and seldom find more.
+        targets and 5000 queries, at about ten times the cost.
     """
 
     cost = 6.0
