@@ -211,7 +211,7 @@ def section(done: Audited, command: str = "") -> Section:
 
 def scored(measure: Measure) -> Score:
     """A measure as a person sees it: `fairness/sex/accuracy` is "Accuracy (sex)"."""
-    between = measure.name.split("/")[1:-1]
+    between = [part.replace("_", " ") for part in measure.name.split("/")[1:-1]]
     label = label_of(measure) + (f" ({', '.join(between)})" if between else "")
     last = measure.name.rpartition("/")[2]
     share = last in SHARES or last.endswith(("accuracy", "coverage", "rate", "share"))

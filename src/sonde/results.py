@@ -62,6 +62,8 @@ LABELS = {
     "brier": "Brier score",
     "aurc": "Area under the risk-coverage curve",
     "e_aurc": "Area above the best risk-coverage curve",
+    "auc_from_features": "Told from the other columns (AUC)",
+    "auc_from_representation": "Told from the representation (AUC)",
     "exact_match": "Rows with every label right",
     "label_accuracy": "Labels right",
     "rmse": "Root mean squared error",

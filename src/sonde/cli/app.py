@@ -147,7 +147,7 @@ def train(
     training.command(given, given.pop("context").obj or [])
 
 
-@app.command(cls=Command, epilog="Examples: sonde tune digits --lr       sonde tune digits --trials 20 --time 10m")
+@app.command(cls=Command, epilog="Example: sonde tune digits --lr    or    sonde tune digits --trials 20")
 def tune(
     data: Several = [],
     target: Target = None,
@@ -190,7 +190,7 @@ def tune(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search for better settings, or with --lr for the learning rate alone.
+    """Search for better settings, or for a learning rate.
 
     Variants of the recipe are trained and judged on the validation rows; the test rows are left for the end. With
     --lr the rate rises over a few hundred steps, and the curve of the loss tells which rates are of use.
@@ -260,9 +260,9 @@ def audit(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure what a run's model is worth: quality, calibration, fairness, robustness.
+    """Measure what a run's model is worth.
 
-    Every audit that fits the model runs, or those that the run's recipe names; the others say why they do not. The
+    Quality, calibration, fairness, robustness. Every audit that fits the model runs, or those that the run's recipe names; the others say why they do not. The
     numbers, with intervals and figures, go into the run's audit.json and report.html, beside those found earlier.
     """
     from sonde.cli import auditing
@@ -366,7 +366,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run an experiment and check its claim: exit code 3 if it does not hold."""
+    """Run an experiment and check its claim.
+
+    Exit code 3 if it does not hold.
+    """
     from sonde.cli import experiments
 
     experiments.run(experiment, output_dir, seed, json, quiet)
@@ -390,7 +393,7 @@ def atlas(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run experiments that were not run yet, and write a site of all results."""
+    """Run experiments, and write a site of all results."""
     from sonde.cli import experiments
 
     experiments.atlas(names, output_dir, out, chapter, within, available, again, json, quiet)
