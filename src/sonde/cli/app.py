@@ -262,8 +262,9 @@ def audit(
 ) -> None:
     """Measure what a run's model is worth.
 
-    Quality, calibration, fairness, robustness. Every audit that fits the model runs, or those that the run's recipe names; the others say why they do not. The
-    numbers, with intervals and figures, go into the run's audit.json and report.html, beside those found earlier.
+    Quality, calibration, fairness, robustness. Every audit that fits the model runs, or those that the run's recipe
+    names; the others say why they do not. The numbers, with intervals and figures, go into the run's audit.json and
+    report.html, beside those found earlier.
     """
     from sonde.cli import auditing
 
