@@ -229,7 +229,7 @@ def _by_depth(found: Mapping[Bend, Mapping[int, Sequence[Learned]]]) -> Drawing:
     chapter="Roots",
     claim="Through sigmoids a gradient falls by a factor of four a layer and deep nets learn nothing; ReLU keeps it.",
     source=f"{HOCHREITER}; Bengio, Simard and Frasconi (1994); {GLOROT}; Glorot, Bordes and Bengio (2011)",
-    seconds=60,
+    seconds=120,
 )
 def depth(lab: Lab) -> Iterator[Finding]:
     """Gradients by layer before and during training, and what nets of 2 to 20 layers learn."""

@@ -249,7 +249,7 @@ def drawn(found: Errors, everything: Mapping[str, float]) -> Figure:
     "with many the net errs less.",
     source="LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition, 1998; Dalal "
     "and Triggs, Histograms of oriented gradients for human detection, 2005",
-    seconds=170,
+    seconds=300,
     data=("mnist",),
 )
 def features_and_data(lab: Lab) -> Iterator[Finding]:
