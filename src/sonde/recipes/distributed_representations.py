@@ -33,9 +33,9 @@ from sonde import methods, objectives
 from sonde.audits.quality.intervals import wilson
 from sonde.core import Budget, Measure, Run, fit, seed_everything
 from sonde.data.rows import Rows
+from sonde.drawing import COLOURS, INK, MUTED, SMALL, canvas
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.recipes._seeds import end_of, over_seeds
-from sonde.report.plots import COLOURS, INK, MUTED, SMALL, canvas
 
 # P = 24 people, R = 12 relations, M = 104 facts, K = 6 units, B permutations
 

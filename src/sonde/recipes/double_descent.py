@@ -33,9 +33,9 @@ from sonde import methods, nets, objectives
 from sonde.core import Budget, Measure, Run, fit, seed_everything
 from sonde.data import load
 from sonde.data.rows import Rows
+from sonde.drawing import COLOURS, MUTED, SMALL, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.recipes._seeds import end_of, over_seeds
-from sonde.report.plots import COLOURS, MUTED, SMALL, canvas, legend
 
 # n training rows, m test rows, D pixels, N features, C classes
 

@@ -33,11 +33,11 @@ from sonde.audits.quality.intervals import compare
 from sonde.core import Batch, Budget, Measure, Run, fit, seed_everything
 from sonde.data import Dataset, load
 from sonde.data.rows import Rows
+from sonde.drawing import COLOURS, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.nets.layers.oriented_gradients import OrientedGradients
 from sonde.optim.schedules import Cosine
 from sonde.recipes._seeds import end_of, over_seeds
-from sonde.report.plots import COLOURS, canvas, legend
 
 # n training rows, m test rows
 

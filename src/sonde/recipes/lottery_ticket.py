@@ -28,9 +28,9 @@ from sonde import methods, nets, objectives
 from sonde.core import Batch, Budget, Event, Finished, Method, Run, Started, Stepped, fit, seed_everything
 from sonde.data import load
 from sonde.data.rows import Rows
+from sonde.drawing import COLOURS, canvas, legend
 from sonde.experiment import Check, Figure, Finding, Lab, Table, experiment
 from sonde.recipes._seeds import end_of, over_seeds
-from sonde.report.plots import COLOURS, canvas, legend
 
 # R rounds
 
