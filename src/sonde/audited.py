@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,7 +16,9 @@ import torch
 
 from sonde import paired
 from sonde.auditing import catalogue, chosen, subject_of, topic
-from sonde.core import Audit, Audited, Engine, Measure, Recipe, SondeError, Subject, run_audits, unchanged
+from sonde.core import (
+    Audit, Audited, Engine, Measure, Recipe, SondeError, Subject, Texts, run_audits, unchanged,
+)  # fmt: skip
 from sonde.core.audit import INTERRUPTED
 from sonde.core.batch import map_tree
 from sonde.names import snake, summary_of
@@ -280,7 +283,10 @@ def _fingerprint(subject: Subject) -> str:
 
     for split in sorted(subject.splits):
         digest.update(f"{split}\n".encode())
-        map_tree(add, {"x": subject.splits[split].x, "y": subject.splits[split].y})
+        rows = subject.splits[split]
+        if isinstance(rows.x, Texts):
+            digest.update(json.dumps(rows.x).encode())
+        map_tree(add, {"x": rows.x, "y": rows.y})
     return digest.hexdigest()
 
 

@@ -234,6 +234,30 @@ def test_the_suite_only_ever_lowers_the_accuracy_and_keeps_what_it_found(norm: N
     assert names == ["clean", "apgd_ce", "apgd_t", "fab_t", "square"] and not before[0]
 
 
+def test_deepfool_goes_along_the_bounds_where_they_stand_in_its_way() -> None:
+    # The boundary is -0.4 - 10 x_0 + x_1 = 0, and x_0 cannot fall below 0: only x_1 can reach it.
+    def net(x: Tensor) -> Tensor:
+        z = -0.4 - 10 * x[:, 0] + x[:, 1]
+        return torch.stack([-z, z], 1)
+
+    x = torch.tensor([[0.0, 0.0]])
+    v = deepfool(net, x, torch.tensor([0]), steps=20)
+    assert int(net(v).argmax(1)) == 1 and v[0, 0] == 0 and 0.4 < float(v[0, 1]) < 0.42
+
+
+def test_square_asks_nothing_about_a_square_that_would_change_nothing() -> None:
+    asked = []
+
+    def stubborn(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        return torch.tensor([[1.0, 0.0]]).repeat(len(x), 1)
+
+    torch.manual_seed(0)
+    one_pixel = torch.full((50, 1, 1, 1), 0.5)  # it stands at one end of its ball, and half of the draws are that end
+    square(stubborn, one_pixel, torch.zeros(50, dtype=torch.int64), 0.1, queries=40)
+    assert asked[0] == 50 and 0.4 < sum(asked[1:]) / (40 * 50) < 0.6
+
+
 def test_an_attack_that_cheats_is_caught() -> None:
     net, x = curved(), torch.rand(4, 1, 5, 4)
     y = net(x).argmax(1)

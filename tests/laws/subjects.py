@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -171,12 +171,45 @@ def hostile() -> Subject:
     return again(s, names={"test": [HOSTILE[i % 6] for i in range(60)]})
 
 
+class Lexical(nn.Module):
+    """Adds up a weight for each word of a text; a word that it does not know counts nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = {word: i for i, word in enumerate(("good", "great", "fine", "film", "bad", "poor"))}
+        self.weights = nn.Parameter(torch.tensor([1.0, 2.0, 0.4, 0.0, -1.0, -0.5]))
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        counts = torch.zeros(len(texts), len(self.places))
+        for row, text in enumerate(texts):
+            for word in text.split():
+                if word in self.places:
+                    counts[row, self.places[word]] += 1
+        z = counts @ self.weights - 0.1
+        return torch.stack([-z, z], 1)
+
+
+def texts() -> Subject:
+    rng = np.random.default_rng(0)
+    words = ("good", "great", "fine", "film", "bad", "poor", "a", HOSTILE[0], HOSTILE[1])
+
+    def some(n: int) -> tuple[list[str], Tensor]:
+        found = [" ".join(rng.choice(words, 6)) for _ in range(n)]
+        truth = [int("good" in t or "great" in t) for t in found]
+        return found, torch.tensor(truth)
+
+    x, y = some(60)
+    groups = {"dialect": (("a", "b"), torch.arange(60) % 2)}
+    return Subject.of(Lexical(), x, y, groups=groups, more={"train": some(40), "val": some(30)}, name="texts")
+
+
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     "table": lambda: again(_trained("table")),
     "images": lambda: again(_trained("images")),
     "regression": lambda: again(_trained("regression")),
     "multilabel": lambda: again(_trained("multilabel")),
     "bare": bare,
+    "texts": texts,
     "one_class": one_class,
     "one_group": one_group,
     "constant_feature": constant_feature,
@@ -189,4 +222,4 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
     "answers_alone": answers_alone,
     "hostile": hostile,
 }
-ORDINARY = ("table", "images", "regression", "multilabel", "bare")
+ORDINARY = ("table", "images", "regression", "multilabel", "bare", "texts")

@@ -123,7 +123,8 @@ def _apgd(
         value, s.gradient = _looked(logits, v, y[s.rows], target[s.rows], loss)
         s.rises += value > s.last
         better = value > s.best_loss
-        s.best[better], s.best_gradient[better] = v[better], s.gradient[better]
+        rose = spread(better, v)
+        s.best, s.best_gradient = torch.where(rose, v, s.best), torch.where(rose, s.gradient, s.best_gradient)
         s.best_loss = torch.where(better, value, s.best_loss)
         s.last = value
         until -= 1
@@ -203,7 +204,6 @@ def _looked(
 
 def _moved(s: _State, ball: Ball, momentum: float) -> Tensor:
     """Algorithm 1, lines 7 and 8: a step along the gradient, and a part of the step before."""
-    step = spread(s.step, s.v)
     direction = s.gradient.sign() if ball.norm == "linf" else unit_length(s.gradient)
-    z = ball.project(s.v + step * direction)
-    return ball.project(s.v + momentum * (z - s.v) + (1 - momentum) * (s.v - s.before))
+    z = ball.project(torch.addcmul(s.v, spread(s.step, s.v), direction))
+    return ball.project(torch.lerp(s.v, z, momentum).add_(s.v - s.before, alpha=1 - momentum))

@@ -10,6 +10,7 @@ from torch import Tensor
 from sonde.core import SondeError
 
 from .ball import Ball
+from .input_gradient import input_gradient
 
 # N rows
 
@@ -23,12 +24,12 @@ def ascend(loss_of: Callable[[Tensor], Tensor], ball: Ball, start: Tensor, lengt
     for _ in range(steps):
         v = v.detach().requires_grad_()
         loss = loss_of(v)
-        if not loss.requires_grad:
+        gradient = input_gradient(loss, v) if loss.requires_grad else None
+        if gradient is None:
             raise SondeError(
                 "an attack (FGSM, PGD) raises what each row costs, and no `example` term depends on the inputs",
                 "attack the turn that reads them, turn=NAME, or remove the attack from the methods",
             )
-        (gradient,) = torch.autograd.grad(loss, v)
         v = ball.step(v.detach(), gradient, length)
     v = v.detach()
     if ball.free is not None and not torch.equal(v.isnan(), ball.centre.isnan()):

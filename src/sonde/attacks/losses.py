@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .input_gradient import input_gradient
+
 # N rows, C classes
 
 Logits = Callable[[Tensor], Tensor]
@@ -58,7 +60,7 @@ def gradient_of(value: Tensor, v: Tensor, again: bool = False) -> Tensor:
     """
     if not value.requires_grad:
         return torch.zeros_like(v)
-    (g,) = torch.autograd.grad(value.sum(), v, retain_graph=again, allow_unused=True)
+    g = input_gradient(value.sum(), v, again)
     return torch.zeros_like(v) if g is None else g.nan_to_num(0.0, 0.0, 0.0)
 
 

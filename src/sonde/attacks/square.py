@@ -60,8 +60,9 @@ def square(
             # Written into v, and taken back where it did not help: squares are small, images large.
             inside, before, after = _recoloured(v, origin, radius, bounds, _side(i, queries, norm, x))
             flat = v.flatten(2)
+            changed = (after != before).flatten(1).any(1)  # a square that stands at that end costs no question
             flat.scatter_(2, inside, after)
-            answer = _asked(logits, v, y[rows])
+            answer = _asked_of(changed, logits, v, y[rows], value)
             better = answer > value
             flat.scatter_(2, inside, torch.where(better[:, None, None], after, before))
         else:
@@ -78,6 +79,16 @@ def _asked(logits: Logits, v: Tensor, y: Tensor) -> Tensor:
     """The margin of the wrong answer, (A,), positive for one; highest where the answer is not a number."""
     with torch.no_grad():
         return margin(logits(v), y).nan_to_num(torch.inf)
+
+
+def _asked_of(changed: Tensor, logits: Logits, v: Tensor, y: Tensor, value: Tensor) -> Tensor:
+    """The margin of the rows that `changed` (A,); `value` (A,) for the others."""
+    if bool(changed.all()):
+        return _asked(logits, v, y)
+    answer = value.clone()
+    if bool(changed.any()):
+        answer[changed] = _asked(logits, v[changed], y[changed])
+    return answer
 
 
 def _side(query: int, queries: int, norm: Norm, x: Tensor) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .audit import Audit, Audited, Clock, Subject, fingerprint, run_audits, unchanged
     from .backprop import Backprop, NonFinite
-    from .batch import Batch, map_tree
+    from .batch import Batch, Texts, map_tree, some_rows
     from .build import Build
     from .engine import Engine, pick_device, rank_and_world, seed_everything
     from .errors import Notice, Refused, SondeError
@@ -55,7 +55,9 @@ _HOMES = {
     ),
     ".batch": (
         "Batch",
+        "Texts",
         "map_tree",
+        "some_rows",
     ),
     ".build": ("Build",),
     ".engine": (
@@ -156,6 +158,7 @@ __all__ = [
     "Subject",
     "Table",
     "Term",
+    "Texts",
     "defines",
     "digest",
     "fingerprint",
@@ -166,6 +169,7 @@ __all__ = [
     "read_state",
     "run_audits",
     "seed_everything",
+    "some_rows",
     "unchanged",
     "write_state",
 ]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from .batch import Batch, map_tree
+from .batch import Batch, Texts, some_rows
 from .errors import SondeError
 from .finding import Figure, Shown, Table
 from .measure import Measure
@@ -31,8 +31,8 @@ class Subject:
 
     name: what the reports call it. task: classification, multilabel or regression.
     model: every module behind the answers, in evaluation mode: what an audit must leave as it found it.
-    predict: x (N, ...) -> probabilities (N, C) or (N, L), or values (N, T).
-    logits: x -> (N, C), differentiable with respect to x; None where the model cannot be differentiated.
+    predict: x (N, ...) -> probabilities (N, C) or (N, L), or values (N, T). Texts come as `Texts`, a list of strings.
+    logits: x -> (N, C), differentiable with respect to x unless x is texts; None where the model has none.
     splits: rows by the name of their split, in the user's units; `fields` hold the groups' codes.
     classes: the names of the classes or labels; () for regression.
     kind: what a row is. bounds: of the inputs, in their units; None where they have none.
@@ -49,7 +49,7 @@ class Subject:
     splits: Mapping[str, Batch]
     logits: Ask | None = None
     classes: tuple[str, ...] = ()
-    kind: Literal["image", "table", "other"] = "other"
+    kind: Literal["image", "table", "text", "other"] = "other"
     bounds: tuple[float, float] | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     schema: Any = None
@@ -90,7 +90,7 @@ class Subject:
         asked, n = how or self.predict, len(Batch(x))
         with torch.no_grad():
             parts = [
-                asked(map_tree(lambda t, i=i: t[i : i + self.rows_at_once], x)).cpu()  # type: ignore[misc]
+                asked(some_rows(x, slice(i, i + self.rows_at_once))).cpu()
                 for i in range(0, max(1, n), self.rows_at_once)
             ]
         return torch.cat(parts)
@@ -112,14 +112,16 @@ class Subject:
         logits: Ask | None = None,
         groups: Mapping[str, tuple[Sequence[str], Tensor]] | None = None,
         bounds: tuple[float, float] | None = None,
-        kind: Literal["image", "table", "other"] = "other",
+        kind: Literal["image", "table", "text", "other"] = "other",
         name: str = "",
         more: Mapping[str, tuple[Any, Tensor]] | None = None,
     ) -> Subject:
         """A subject of any module that classifies: one of Hugging Face's or timm's too.
 
-        x, y: the test rows, x (N, ...) as `model` reads it, y (N,) int64. more: other splits, `{"val": (x, y)}`.
-        logits: x -> (N, C); without it, what `model(x)` returns, or its `.logits`.
+        x, y: the test rows, x (N, ...) as `model` reads it or a list of N texts, y (N,) int64.
+        more: other splits, `{"val": (x, y)}`.
+        logits: x -> (N, C); without it, what `model(x)` returns, or its `.logits`. A model of texts is most often two,
+            a tokenizer and a net: `logits=lambda texts: net(**tokenizer(texts, ...)).logits`.
         predict: x -> probabilities (N, C); without it, softmax of the logits.
         groups: sensitive attributes of the test rows: `{"sex": (("female", "male"), codes (N,))}`.
         """
@@ -133,10 +135,14 @@ class Subject:
 
         ask = logits or scored
         fields = {key: codes for key, (_, codes) in (groups or {}).items()}
-        splits = {"test": Batch(x, y, torch.arange(len(y)), fields)}
-        splits |= {k: Batch(xs, ys, torch.arange(len(ys))) for k, (xs, ys) in (more or {}).items()}
+        splits = {"test": Batch(_texts(x), y, torch.arange(len(y)), fields)}
+        splits |= {k: Batch(_texts(xs), ys, torch.arange(len(ys))) for k, (xs, ys) in (more or {}).items()}
+        for split, rows in splits.items():
+            if len(rows) != len(rows.y):
+                raise SondeError(f"there are {len(rows)} {split} rows and {len(rows.y)} answers", "give one for each row")
+        tested = splits["test"].x
         with torch.no_grad(), unchanged(model):
-            one = ask(map_tree(lambda t: t[:1], x))
+            one = ask(some_rows(tested, slice(0, 1)))
         named = tuple(classes) or tuple(str(c) for c in range(one.shape[-1]))
         if one.dim() != 2 or one.shape[1] != len(named):
             raise SondeError(
@@ -151,10 +157,16 @@ class Subject:
             logits=ask if predict is None or logits is not None else None,
             splits=splits,
             classes=named,
-            kind=kind,
+            kind="text" if isinstance(tested, Texts) else kind,
+            names={k: rows.x for k, rows in splits.items() if isinstance(rows.x, Texts)},
             bounds=bounds,
             groups={key: tuple(values) for key, (values, _) in (groups or {}).items()},
         )
+
+
+def _texts(x: Any) -> Any:
+    """A list of strings as rows that can be taken by their places; anything else as it is."""
+    return Texts(x) if isinstance(x, list | tuple) and x and all(isinstance(text, str) for text in x) else x
 
 
 class Clock:

@@ -18,8 +18,35 @@ def map_tree(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
         return function(tree)
     if isinstance(tree, Mapping):
         return {k: map_tree(function, v) for k, v in tree.items()}
-    if isinstance(tree, list | tuple):
+    if isinstance(tree, list | tuple) and not isinstance(tree, Texts):
         return type(tree)(map_tree(function, v) for v in tree)
+    return tree
+
+
+class Texts(list[str]):
+    """N texts, of which some are taken as of a tensor: by a slice, by a mask (N,) or by places (M,), int64.
+
+    >>> Texts(["a", "b", "c"])[torch.tensor([2, 0])]
+    ['c', 'a']
+    """
+
+    def __getitem__(self, index: Any) -> Any:
+        """One text, or some as `Texts`."""
+        if isinstance(index, Tensor):
+            places = index.nonzero().flatten() if index.dtype == torch.bool else index
+            return Texts(super(Texts, self).__getitem__(i) for i in places.tolist())
+        found = super().__getitem__(index)
+        return Texts(found) if isinstance(index, slice) else found
+
+
+def some_rows(tree: Any, index: slice | Tensor) -> Any:
+    """Some of the rows of a nested dict of tensors (N, ...) and texts."""
+    if isinstance(tree, Tensor | Texts):
+        return tree[index]
+    if isinstance(tree, Mapping):
+        return {k: some_rows(v, index) for k, v in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(some_rows(v, index) for v in tree)
     return tree
 
 
@@ -36,7 +63,7 @@ def first_tensor(tree: Any) -> Tensor | None:
 class Batch:
     """Rows of data, and where each came from.
 
-    x: what the model reads: a tensor (N, ...), or a nested dict of tensors with N rows each.
+    x: what the model reads: a tensor (N, ...), `Texts`, or a nested dict of tensors with N rows each.
     y: what it should answer, (N, ...); None when there is nothing to answer.
     records: (N,) int64, the id of the data record behind row i; None once rows mix records, which
         per-record methods (differential privacy) refuse.
@@ -61,8 +88,7 @@ class Batch:
 
     def __getitem__(self, index: slice | Tensor) -> Batch:
         """Some of the rows, as a batch of their own."""
-        x, y, records, fields = map_tree(lambda t: t[index], (self.x, self.y, self.records, self.fields))
-        return Batch(x, y, records, fields)
+        return Batch(*(some_rows(tree, index) for tree in (self.x, self.y, self.records, self.fields)))
 
     def parts(self, size: int) -> Iterator[Batch]:
         """Microbatches of at most `size` rows, whose means add up to the mean over the whole batch."""

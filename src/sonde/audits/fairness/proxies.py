@@ -147,10 +147,13 @@ def of_input(subject: Subject, attribute: str) -> bool:
 def columns_of(subject: Subject, x: Any, without: str) -> list[tuple[str, Array]]:
     """The input columns by name, each (N, D): a number with its gaps, or a category as 0s and 1s.
 
-    without: the name of a column that is left out. Of what is no table, one block of all its numbers.
+    without: the name of a column that is left out. Of what is no table, one block of all its numbers, or of texts the
+    weights of their commonest words.
     """
     if isinstance(x, Tensor):
         return [("the input", x.flatten(1).double().cpu().numpy())] if x.is_floating_point() else []
+    if isinstance(x, Texts):
+        return _words(x)
     if subject.kind != "table" or not hasattr(subject.schema, "columns"):
         return []
     found, at = [], {"numeric": 0, "categorical": 0}
@@ -162,6 +165,16 @@ def columns_of(subject: Subject, x: Any, without: str) -> list[tuple[str, Array]
         if column.name != without:
             found.append((column.name, _one_hot(block[:, 0]) if kind == "categorical" else block.astype(np.float64)))
     return found
+
+
+def _words(texts: Texts) -> list[tuple[str, Array]]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    try:
+        counted = TfidfVectorizer(max_features=WORDS, token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
+    except ValueError:  # there is no word in any
+        return []
+    return [("the words", counted.toarray().astype(np.float64))]
 
 
 def _one_hot(codes: Array) -> Array:

@@ -1,7 +1,7 @@
 """Where the answers are worst: parts of the test rows picked out by one column or two.
 
-Parts are a category, a quarter of a numeric column, its missing cells, a group, and what two of them from different
-columns have in common (Chung, Kraska, Polyzotis, Tae and Whang, "Slice Finder", 2019, sec. 3, without its trees). There
+Parts are a category, a quarter of a numeric column (of texts: of their lengths; of pictures: of their brightness and
+contrast), its missing cells, a group, and what two of them from different columns have in common (Chung, Kraska, Polyzotis, Tae and Whang, "Slice Finder", 2019, sec. 3, without its trees). There
 are thousands, and among thousands some do badly by chance. So
 
 - whether a part is worse than the other rows is Fisher's exact test (1935), one-sided, and Holm's procedure (1979)
@@ -23,9 +23,10 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from sonde.audits._show import short
-from sonde.core import Audit, Clock, Measure, Subject, Table
+from sonde.core import Audit, Clock, Measure, Subject, Table, Texts
 from sonde.core.finding import Shown
 
 from .classes import ends
@@ -167,9 +168,21 @@ def _single(subject: Subject) -> Iterator[Slice]:
             for name in column.outputs:
                 yield from _quarters(name, numeric[:, f])
                 f += 1
+    for name, values in _aspects(subject, rows.x).items():
+        yield from _quarters(name, values)
     for name, values in subject.groups.items():
         if name in rows.fields and name not in done:
             yield from _categories(name, values, rows.fields[name].numpy(), missing=0)
+
+
+def _aspects(subject: Subject, x: Any) -> dict[str, Array]:
+    """What rows without columns can be told apart by: how long a text is, how bright and how even a picture; (N,)."""
+    if isinstance(x, Texts):
+        return {"words": np.array([float(len(text.split())) for text in x])}
+    if subject.kind == "image" and isinstance(x, Tensor) and x.dim() == 4:
+        flat = x.detach().cpu().double().flatten(1).numpy()
+        return {"brightness": flat.mean(1), "contrast": flat.std(1)}
+    return {}
 
 
 def _categories(name: str, values: tuple[str, ...], codes: Array, missing: int) -> Iterator[Slice]:

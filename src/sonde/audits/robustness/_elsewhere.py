@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Generator, Tensor
 
-from sonde.core import SondeError, Subject, map_tree
+from sonde.core import SondeError, Subject, Texts, map_tree
 from sonde.data import load
 
 # N rows, F numbers, K categorical columns
@@ -30,7 +30,7 @@ def elsewhere(subject: Subject, x: Any, other: str, generator: Generator) -> Row
         return found
     if other:
         raise SondeError(f"the rows of {subject.name} are no pictures like those of {other}", 'leave out other=""')
-    return tables(x, generator)
+    return sentences(x, generator) if isinstance(x, Texts) else tables(x, generator)
 
 
 def pictures(x: Tensor, bounds: tuple[float, float], generator: Generator) -> Rows:
@@ -73,6 +73,22 @@ def tables(x: Any, generator: Generator) -> Rows:
     if isinstance(numbers, Tensor) and numbers.is_floating_point() and numbers.numel():
         found["far numbers"] = far
     return {name: map_tree(make, x) for name, make in found.items()}
+
+
+def sentences(x: Texts, generator: Generator) -> Rows:
+    """Words of all texts in any order, as many in each as there were; the same with letters that make no words."""
+    pieces = [text.split() for text in x]
+    words = [word for text in pieces for word in text] or [""]
+    letters = [letter for word in words for letter in word] or [""]
+
+    def drawn(pool: list[str], n: int) -> list[str]:
+        return [pool[i] for i in torch.randint(len(pool), (n,), generator=generator).tolist()]
+
+    salad = [drawn(words, len(text)) for text in pieces]
+    return {
+        "word salad": Texts(" ".join(text) for text in salad),
+        "no words": Texts(" ".join("".join(drawn(letters, len(word))) for word in text) for text in salad),
+    }
 
 
 def fitted(pictures: Tensor, like: Tensor, bounds: tuple[float, float]) -> Tensor:
