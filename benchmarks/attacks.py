@@ -45,12 +45,13 @@ def main() -> int:
     parser.add_argument("--nets", nargs="+", choices=list(RADII), default=list(RADII))
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--rows", type=int, default=0, help="of the suite")
+    parser.add_argument("--images", type=int, default=Size.rows, help="rows of the attacks that are measured on 200")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     import torch
 
-    size = Size(40, 10, 5, 20, 100, 50, 2, 4) if asked.quick else Size()
+    size = Size(40, 10, 5, 20, 100, 50, 2, 4) if asked.quick else Size(rows=asked.images)
     rounds = asked.rounds or (1 if asked.quick else ROUNDS)
     out = asked.out or (None if asked.quick else HERE / "results" / "attacks.json")
     kept = json.loads(out.read_text()) if out and out.exists() else {}

@@ -16,10 +16,12 @@ from torch import nn
 import sonde
 from sonde import paired
 from sonde.audited import Progress, audit_run, audit_subject, read_audit
+from sonde.audits.quality.intervals import wilson
 from sonde.audits.quality.quality import Quality
 from sonde.core import Build, Recipe, SondeError, Subject
 from sonde.data import load
 from sonde.report.audit import AuditFacts
+from sonde.report.facts import Score
 from sonde.thresholds import of
 from sonde.training import Trained
 from tests.audited import Fails, Finds, Interrupted, Other, Waits, run_in
@@ -163,7 +165,7 @@ def test_a_baseline_is_compared_row_by_row(run: Path, runs: Path) -> None:
     assert facts.baseline == "second" and facts.same_data
     assert accuracy.verdict == nll.verdict == "worse" and accuracy.p is not None and accuracy.p < 0.001
     assert accuracy.interval and accuracy.interval[1] < 0 and "McNemar" in accuracy.how
-    assert nll.interval and nll.interval[0] > 0 and nll.p is None
+    assert nll.interval and nll.interval[0] > 0 and nll.p is not None and nll.p < 0.001
     difference = accuracy.after - accuracy.before
     assert accuracy.interval[0] <= difference <= accuracy.interval[1]
     assert "Against <bdi>second</bdi>" in (run / "report.html").read_text(encoding="utf-8")
@@ -193,7 +195,7 @@ def raises_on(folder: Path) -> bool:
     return True
 
 
-def test_measures_without_rows_are_told_apart_by_disjoint_intervals() -> None:
+def test_measures_without_rows_are_told_apart_by_their_intervals() -> None:
     def facts(value: float) -> AuditFacts:
         s = Subject.of(nn.Linear(4, 3), *blobs(20))
         return audit_subject(s, audits=[Finds(value)])
@@ -209,6 +211,29 @@ def test_measures_without_rows_are_told_apart_by_disjoint_intervals() -> None:
         ),
     )
     assert [c.verdict for c in paired.changes(low, bare)] == ["not told apart"], "no interval, no evidence"
+
+
+def test_among_many_measures_of_equal_models_nothing_is_claimed_19_times_in_20() -> None:
+    rng = np.random.default_rng(0)
+    false = 0
+    for _ in range(400):
+        chances = {f"m{i}": p for i, p in enumerate(rng.random(60))}
+        false += bool(paired._claimed(chances))
+    assert false / 400 < 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+    assert paired._claimed({"a": 0.0003, "b": 0.03, "c": 0.04, "d": 0.9}) == {"a"}
+    assert paired._claimed({"a": 0.0003, "b": 0.016, "c": 0.02, "d": 0.9}) == {"a", "b", "c"}
+
+
+def test_the_interval_of_a_difference_of_shares_covers() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        one, two = rng.binomial(80, 0.9), rng.binomial(120, 0.8)
+        was, now = (Score("m", k / n, "1", n, "higher", "here", wilson(k, n)) for k, n in ((one, 80), (two, 120)))
+        found = paired.recovered(was, now)
+        assert found is not None and found.interval is not None
+        covered += found.interval[0] <= -0.1 <= found.interval[1]
+    assert 0.935 < covered / 1000 < 0.97
 
 
 @pytest.mark.parametrize("name", ["table", "images", "multilabel", "regression", "no_answers"])

@@ -138,8 +138,9 @@ def audit(
     """Measure what a model is worth: its `.measures` by name, `.verdicts`, and `.save("audit.html")` for a page.
 
     subject: a run, by its name or folder or as `train` returned it, whose folder then holds audit.json and a report
-        with what was found; or any module that classifies, with x (N, ...) as it reads them, or N texts, and y (N,) int64,
-        rows that it was not trained on; or a `sonde.core.Subject`, which can say more about a module (`Subject.of`).
+        with what was found; or any module that classifies, with x (N, ...) as it reads them and y (N,) int64, rows that
+        it was not trained on; or a `sonde.core.Subject`, which can say more about a module, and has models of texts
+        (`Subject.of`).
     classes, groups: of a module: the classes' names, and `{"sex": (("female", "male"), codes)}`, codes (N,) int64.
     data: of a run whose data came from memory. own: constructors of yours that a run's model names.
     audits: those to run, with settings: `[Quality()]`. only: topics or names in their place; `["all"]`: every one.

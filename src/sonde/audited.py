@@ -17,8 +17,17 @@ import torch
 from sonde import paired
 from sonde.auditing import catalogue, chosen, subject_of, topic
 from sonde.core import (
-    Audit, Audited, Engine, Measure, Recipe, SondeError, Subject, Texts, run_audits, unchanged,
-)  # fmt: skip
+    Audit,
+    Audited,
+    Engine,
+    Measure,
+    Recipe,
+    SondeError,
+    Subject,
+    Texts,
+    run_audits,
+    unchanged,
+)
 from sonde.core.audit import INTERRUPTED
 from sonde.core.batch import map_tree
 from sonde.names import snake, summary_of

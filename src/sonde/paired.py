@@ -2,6 +2,10 @@
 
 A difference of two models is seen far better in pairs than in two intervals that overlap: most rows are as hard for one
 as for the other. The rows' scores stand in `audit.rows.safetensors`, by the name of the measure that is their mean.
+
+Two audits differ in a hundred measures, and of a hundred differences that are chance five look real at 5 %. So Holm's
+procedure (1979) keeps the chance of a single false claim at 5 % in each of two families: the few measures that are
+means over rows, and all others. The first are the ones to decide by, and are not held back by the many.
 """
 
 # N rows, L labels, T targets
@@ -12,20 +16,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import NormalDist
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonde.audits.quality.intervals import HOW, compare
+from sonde.audits.quality.slices import holm
 from sonde.core import SondeError, Subject
 from sonde.core.state import disk_error
 from sonde.report.audit import AuditFacts, Change
+from sonde.report.facts import Score
 
 Scores = Mapping[str, NDArray[Any]]
 
 FILE = "audit.rows.safetensors"
 THRESHOLD = 0.5  # above which a label is given, as in `audits.quality.multilabel`
+ALPHA, Z = 0.05, NormalDist().inv_cdf(0.975)
+RECOVERED = "as if of other rows: from both intervals (Zou and Donner, 2008)"
 MCNEMAR = "McNemar (1947), mid-p (Fagerland et al., 2013)"
 
 
@@ -67,9 +76,9 @@ def _targets(subject: Subject, count: int) -> list[str]:
 class Difference:
     """How much more one model has of a measure than another, from the rows in pairs.
 
-    value: the mean over rows of this model's score less the other's. interval: 95 %, by resampling rows in pairs; None
-    where all rows differ alike. p: for right and wrong answers, McNemar's test. apart: whether chance in the choice of
-    the rows can be ruled out at 5 %. how: the method, in words.
+    value: this model's measure less the other's; in pairs, the mean over rows. interval: 95 %; None where all rows
+    differ alike. p: of McNemar's test for right and wrong answers, else as the interval has it. apart: whether chance
+    in the choice of the rows can be ruled out at 5 %, this difference by itself. how: the method, in words.
     """
 
     value: float
@@ -77,6 +86,11 @@ class Difference:
     p: float | None
     apart: bool
     how: str
+
+    @property
+    def chance(self) -> float:
+        """p, or 0 and 1 where there is none: all rows differ alike, or not at all."""
+        return self.p if self.p is not None else float(not self.apart)
 
 
 def difference(before: NDArray[Any], after: NDArray[Any]) -> Difference:
@@ -86,7 +100,7 @@ def difference(before: NDArray[Any], after: NDArray[Any]) -> Difference:
     return Difference(
         found.difference,
         found.interval,
-        found.p,
+        _chance(found.difference, found.interval) if found.p is None else found.p,
         found.distinguishable,
         how if found.p is None else f"{MCNEMAR}; interval: {how}",
     )
@@ -97,32 +111,60 @@ def changes(
 ) -> tuple[Change, ...]:
     """Each measure that two audits both have, and whether chance in the choice of the test rows can be ruled out.
 
-    old, new: the rows' scores of each; where a measure is in both, it is compared in pairs. The others are told apart
-    where their 95 % intervals are disjoint, which is a stricter test than one of the difference at 5 %. Nothing is told
-    apart that was measured on other data, or has no interval.
+    old, new: the rows' scores of each; where a measure is in both, it is compared in pairs. The others are compared by
+    their two intervals as if of different rows, which understates how sure a difference is where most rows are as hard
+    for both. Nothing is told apart that was measured on other data, or has no interval.
     """
     same = before.fingerprint == after.fingerprint
     pairs = differences(old or {}, new or {}) if same else {}
-    found = []
+    both: dict[str, tuple[Score, Score]] = {}
     for name, now in after.measures.items():
         was = before.measures.get(name)
-        if was is None or math.isnan(was.value) or math.isnan(now.value):
-            continue
-        pair = pairs.get(name)
-        apart = same and (pair.apart if pair else _disjoint(was.interval, now.interval))
-        if not apart or was.value == now.value:
-            verdict = "not told apart"
-        elif now.better == "neither":
-            verdict = "changed"
-        else:
-            verdict = "better" if (now.value > was.value) == (now.better == "higher") else "worse"
-        ends, p, how = (pair.interval, pair.p, pair.how) if pair else (None, None, "")
-        found.append(Change(name, was.value, now.value, verdict, ends, p, how))  # type: ignore[arg-type]
-    return tuple(found)
+        if was is not None and not math.isnan(was.value) and not math.isnan(now.value):
+            both[name] = was, now
+    found = {name: pairs[name] if name in pairs else recovered(*ends) for name, ends in both.items()}
+    apart: set[str] = set()
+    for family in (pairs.keys() & both.keys(), both.keys() - pairs.keys()):
+        apart |= _claimed({name: d.chance for name in family if (d := found[name]) is not None}) if same else set()
+    return tuple(
+        _change(name, was, now, found[name] if same else None, name in apart) for name, (was, now) in both.items()
+    )
 
 
-def _disjoint(a: tuple[float, float] | None, b: tuple[float, float] | None) -> bool:
-    return a is not None and b is not None and max(a[0], b[0]) > min(a[1], b[1])
+def _change(name: str, was: Score, now: Score, found: Difference | None, apart: bool) -> Change:
+    verdict: Literal["better", "worse", "not told apart", "changed"] = "not told apart"
+    if apart and found is not None and found.apart and was.value != now.value:
+        better = (now.value > was.value) == (now.better == "higher")
+        verdict = "changed" if now.better == "neither" else "better" if better else "worse"
+    ends, p, how = (None, None, "") if found is None else (found.interval, found.p, found.how)
+    return Change(name, was.value, now.value, verdict, ends, p, how)
+
+
+def recovered(was: Score, now: Score) -> Difference | None:
+    """The difference of two measures as if of independent rows, its interval from their two (Zou and Donner, 2008,
+    eq. 6); None where one has no interval, or no finite one.
+    """
+    if was.interval is None or now.interval is None or not np.isfinite([*was.interval, *now.interval]).all():
+        return None
+    value = now.value - was.value
+    down = math.hypot(now.value - now.interval[0], was.interval[1] - was.value)
+    up = math.hypot(now.interval[1] - now.value, was.value - was.interval[0])
+    ends = value - down, value + up
+    return Difference(value, ends, _chance(value, ends), not ends[0] <= 0 <= ends[1], RECOVERED)
+
+
+def _chance(value: float, interval: tuple[float, float] | None) -> float | None:
+    """How often chance alone makes as large a difference, from its 95 % interval as if the estimate were normal."""
+    if interval is None:
+        return None
+    half = value - interval[0] if value > 0 else interval[1] - value
+    return 2 * (1 - NormalDist().cdf(Z * abs(value) / half)) if half > 0 else float(value == 0)
+
+
+def _claimed(chances: Mapping[str, float]) -> set[str]:
+    """Those that Holm's procedure claims at 5 %."""
+    adjusted = holm(np.array(list(chances.values())))
+    return {name for name, p in zip(chances, adjusted, strict=True) if p < ALPHA}
 
 
 # ---------------------------------------------------------------- on disk

@@ -211,7 +211,7 @@ def test_a_model_of_another_library_is_taken_as_it_is() -> None:
     s = Subject.of(TheirModel(), x, torch.zeros(5, dtype=torch.int64), groups={"sex": (("f", "m"), torch.ones(5))})
     assert s.classes == ("0", "1") and s.scores().shape == (5, 2)
     assert s.answers().sum(1).allclose(torch.ones(5)) and s.groups == {"sex": ("f", "m")}
-    with pytest.raises(SondeError, match="2 numbers a row for 3 classes|\\(2,\\) numbers"):
+    with pytest.raises(SondeError, match="2 numbers a row, and the classes are 3"):
         Subject.of(TheirModel(), x, torch.zeros(5), classes=("a", "b", "c"))
 
 
@@ -225,3 +225,43 @@ def test_fingerprint_sees_integer_buffers() -> None:
     before = fingerprint(net)
     net.num_batches_tracked += 1  # type: ignore[assignment, operator]
     assert fingerprint(net) != before
+
+
+def test_the_task_of_a_module_is_read_off_its_rows() -> None:
+    x = torch.randn(8, 4)
+    three, one = nn.Linear(4, 3), nn.Linear(4, 1)
+    classes = Subject.of(three, x, torch.arange(8) % 3)
+    labels = Subject.of(three, x, torch.randint(2, (8, 3)), classes=("a", "b", "c"))
+    numbers = Subject.of(three, x, torch.randn(8, 3))
+    number = Subject.of(nn.Sequential(one, nn.Flatten(0)), x, torch.randn(8))
+    assert [s.task for s in (classes, labels, numbers, number)] == [
+        "classification", "multilabel", "regression", "regression",
+    ]  # fmt: skip
+    torch.testing.assert_close(labels.answers(), three(x).sigmoid().detach())
+    torch.testing.assert_close(numbers.answers(), three(x).detach())
+    assert number.answers().shape == number.rows().y.shape == (8, 1)
+    two = Subject.of(one, x, torch.arange(8) % 2)
+    torch.testing.assert_close(two.answers()[:, 1:], one(x).sigmoid().detach())
+
+
+def test_rows_that_do_not_fit_the_module_are_told_of() -> None:
+    x, net = torch.randn(4, 4), nn.Linear(4, 3)
+    with pytest.raises(SondeError, match="row 2 of the test rows is of class 3, and there are classes 0 to 2"):
+        Subject.of(net, x, torch.tensor([0, 1, 3, 2]))
+    with pytest.raises(SondeError, match="4 test rows have 3 labels"):
+        Subject.of(net, x, torch.tensor([0, 1, 2]))
+    with pytest.raises(SondeError, match="3 numbers a row, and the targets are 1"):
+        Subject.of(net, x, torch.tensor([0.0, 1, 1, 0]))
+
+
+def test_a_model_of_texts_is_asked_with_lists_of_strings() -> None:
+    seen = []
+
+    def logits(texts: list[str]) -> torch.Tensor:
+        assert isinstance(texts, list) and all(type(t) is str for t in texts)
+        seen.append(len(texts))
+        return torch.tensor([[0.0, float("good" in t)] for t in texts])
+
+    s = Subject.of(nn.Identity(), ["good", "bad", "so good"], torch.tensor([1, 0, 1]), logits=logits)
+    assert s.kind == "text" and s.answers().argmax(1).tolist() == [1, 0, 1] and seen == [1, 3]
+    assert list(s.names["test"]) == ["good", "bad", "so good"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sonde.core import Batch, map_tree
+from sonde.core import Batch, Texts, map_tree, some_rows
 from tests.support import LAW
 
 NAMES = st.text(min_size=1, max_size=5)  # column names may hold anything: dots, spaces, other scripts
@@ -103,3 +103,14 @@ def test_trees_keep_their_shape_and_what_is_no_tensor() -> None:
     doubled = map_tree(lambda t: 2 * t, tree)
     assert doubled["b"][1:] == [None, 3.0] and doubled["c"] == ("word",)
     assert doubled["a"].tolist() == [2, 2] and doubled["b"][0].tolist() == [2]
+
+
+def test_texts_are_taken_as_tensors_are() -> None:
+    texts, numbers = Texts("abcde"), torch.arange(5)
+    batch = Batch({"text": texts, "n": numbers}, numbers, numbers)
+    for index in (slice(1, 4), slice(None, None, 2), torch.tensor([4, 0, 0]), numbers > 2, torch.tensor([]).long()):
+        taken = batch[index]
+        assert isinstance(taken.x["text"], Texts)
+        assert list(taken.x["text"]) == ["abcde"[i] for i in taken.x["n"]]
+    assert len(Batch(texts)) == 5 and [len(part) for part in Batch(texts).parts(2)] == [2, 2, 1]
+    assert texts[1] == "b" and list(some_rows(["a", "b"], slice(0, 1))) == ["a"]

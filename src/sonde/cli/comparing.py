@@ -76,8 +76,8 @@ class Audits:
                 rows += [self._row(m, by_name[m.name]) for m in scores]
         table(heads, rows, numeric=(1, 2, 3, 4))
         if any(c.how for c in self.changes):
-            say("\nwhere there is an interval of the difference, the same rows were compared in pairs; elsewhere two")
-            say("numbers are told apart only where their own intervals do not overlap")
+            say("\nmeans over rows are compared on the same rows in pairs, all else by its two intervals; a run is")
+            say("called better where that holds for all measures at once (Holm, 1979: the pairs, and the others)")
 
     def _row(self, score: Score, change: Change) -> list[str]:
         difference = change.after - change.before

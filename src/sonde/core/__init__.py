@@ -6,13 +6,14 @@ Names load what they need when they are asked for, so that a command line that o
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .audit import Audit, Audited, Clock, Subject, fingerprint, run_audits, unchanged
+    from .audit import Audit, Audited, Clock, run_audits
     from .backprop import Backprop, NonFinite
     from .batch import Batch, Texts, map_tree, some_rows
     from .build import Build
     from .engine import Engine, pick_device, rank_and_world, seed_everything
     from .errors import Notice, Refused, SondeError
     from .finding import Figure, Shown, Table
+    from .intact import fingerprint, unchanged
     from .loop import Budget, fit
     from .loss import Loss, Term
     from .measure import Measure
@@ -38,16 +39,14 @@ if TYPE_CHECKING:
     from .recipe import Recipe, Stage
     from .run import Run
     from .state import Corrupt, digest, read_state, write_state
+    from .subject import Subject
 
 _HOMES = {
     ".audit": (
         "Audit",
         "Audited",
         "Clock",
-        "Subject",
-        "fingerprint",
         "run_audits",
-        "unchanged",
     ),
     ".backprop": (
         "Backprop",
@@ -114,6 +113,11 @@ _HOMES = {
         "digest",
         "read_state",
         "write_state",
+    ),
+    ".subject": ("Subject",),
+    ".intact": (
+        "fingerprint",
+        "unchanged",
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

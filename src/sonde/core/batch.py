@@ -40,9 +40,11 @@ class Texts(list[str]):
 
 
 def some_rows(tree: Any, index: slice | Tensor) -> Any:
-    """Some of the rows of a nested dict of tensors (N, ...) and texts."""
+    """Some of the rows of a nested dict of tensors (N, ...) and texts; a list of strings comes back as `Texts`."""
     if isinstance(tree, Tensor | Texts):
         return tree[index]
+    if isinstance(tree, list | tuple) and tree and isinstance(tree[0], str):
+        return Texts(tree)[index]
     if isinstance(tree, Mapping):
         return {k: some_rows(v, index) for k, v in tree.items()}
     if isinstance(tree, list | tuple):

@@ -79,9 +79,9 @@ class Verdict:
 class Change:
     """A measure in the audit of another run (`before`) and in this one (`after`).
 
-    `verdict`: `better` or `worse` where chance in the choice of the rows can be ruled out at 5 %, else `not told
-    apart`; `changed` where neither way is better. `interval` (95 %, of after less before) and `p` are of a test of the
-    same rows in pairs, and `how` names it; where there was none, the two intervals were held against each other.
+    `verdict`: `better` or `worse` where chance in the choice of the rows can be ruled out at 5 % for all measures
+    compared (see `sonde.paired`), else `not told apart`; `changed` where neither way is better. `interval` (95 %, of
+    after less before) and `p` are this measure's by itself; `how` names the method. None where there is no evidence.
     """
 
     measure: str

@@ -20,7 +20,7 @@ from sonde.audits.robustness.out_of_distribution import (
     area,
     passed,
 )
-from sonde.core import Measure, SondeError, Subject, run_audits
+from sonde.core import Measure, SondeError, Subject, Texts, run_audits
 
 
 def blobs(n: int = 120, spread: float = 0.3) -> tuple[Tensor, Tensor]:
@@ -150,6 +150,21 @@ def test_another_data_set_comes_along() -> None:
     assert done.outcome == "refused" and "no pictures" in done.reason
     with pytest.raises(SondeError, match="too few"):
         OutOfDistribution(rows=1)
+
+
+def test_sentences_from_elsewhere_have_the_same_words_or_none() -> None:
+    x = Texts(["a good film", "", "so bad"])
+    found = elsewhere(Subject.of(nn.Identity(), x, torch.zeros(3).long(), logits=lambda t: torch.zeros(len(t), 2)), x,
+                      "", torch.Generator().manual_seed(0))  # fmt: skip
+    assert set(found) == {"word salad", "no words"}
+    words = {"a", "good", "film", "so", "bad"}
+    for name, texts in found.items():
+        assert isinstance(texts, Texts) and [len(t.split()) for t in texts] == [3, 0, 2], name
+    assert {w for t in found["word salad"] for w in t.split()} <= words
+    assert {c for t in found["no words"] for c in t} <= set("agoodfilmsobad ")
+    assert [[len(w) for w in t.split()] for t in found["no words"]] == [
+        [len(w) for w in t.split()] for t in found["word salad"]
+    ]
 
 
 def test_tables_keep_their_columns_values() -> None:

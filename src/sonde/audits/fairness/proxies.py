@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sonde.core import Audit, Clock, Measure, SondeError, Subject
+from sonde.core import Audit, Clock, Measure, SondeError, Subject, Texts
 from sonde.core.finding import Figure, Shown, Table
 from sonde.fairness.comparisons import MINIMUM
 
@@ -30,6 +30,7 @@ from ._rows import Array, Grouped, file_name, grouped, listed, refusal, short
 FELDMAN = "Feldman et al., Disparate impact, 2015, predictability, by AUC"
 ALAIN = "Alain and Bengio, Linear classifier probes, 2016, of the last layer's input, by AUC"
 SINGLE = 60  # columns that are looked at one by one
+WORDS = 2000  # of texts, the commonest
 NAMED = 8  # of the strongest, in the table and the figure
 Line = tuple[str, float, Interval | None]  # what it is told from, the area, its interval
 HOW = "of cross-fitted guesses: placement values (DeLong et al., 1988), BCa bootstrap"

@@ -1,8 +1,9 @@
 """Where the answers are worst: parts of the test rows picked out by one column or two.
 
 Parts are a category, a quarter of a numeric column (of texts: of their lengths; of pictures: of their brightness and
-contrast), its missing cells, a group, and what two of them from different columns have in common (Chung, Kraska, Polyzotis, Tae and Whang, "Slice Finder", 2019, sec. 3, without its trees). There
-are thousands, and among thousands some do badly by chance. So
+contrast), its missing cells, a group, and what two of them from different columns have in common (Chung, Kraska,
+Polyzotis, Tae and Whang, "Slice Finder", 2019, sec. 3, without its trees). There are thousands, and among thousands
+some do badly by chance. So
 
 - whether a part is worse than the other rows is Fisher's exact test (1935), one-sided, and Holm's procedure (1979)
   keeps the chance of a single false claim among all parts at 5 %;
@@ -26,7 +27,7 @@ import numpy as np
 from torch import Tensor
 
 from sonde.audits._show import short
-from sonde.core import Audit, Clock, Measure, Subject, Table, Texts
+from sonde.core import Audit, Clock, Measure, Subject, Table, Texts, some_rows
 from sonde.core.finding import Shown
 
 from .classes import ends
@@ -61,7 +62,8 @@ class Slices(Audit):
 
     def refuses(self, subject: Subject) -> str:
         """See `Audit.refuses`."""
-        if not _is_table(subject) and not subject.groups:
+        x = _x(subject)
+        if not _is_table(subject) and not subject.groups and not (x is not None and _aspects(subject, x)):
             return "there are no columns or groups to look at parts of the rows by"
         return ""
 
@@ -150,8 +152,13 @@ def slices(subject: Subject, smallest: int, pairs: bool) -> list[Slice]:
     return list(kept.values())
 
 
+def _x(subject: Subject) -> Any:
+    """A row of any split, or none."""
+    return next((some_rows(rows.x, slice(0, 1)) for rows in subject.splits.values()), None)
+
+
 def _is_table(subject: Subject) -> bool:
-    x = next(iter(subject.splits.values())).x if subject.splits else None
+    x = _x(subject)
     return hasattr(subject.schema, "columns") and isinstance(x, dict) and {"numeric", "categorical"} <= x.keys()
 
 
@@ -168,8 +175,8 @@ def _single(subject: Subject) -> Iterator[Slice]:
             for name in column.outputs:
                 yield from _quarters(name, numeric[:, f])
                 f += 1
-    for name, values in _aspects(subject, rows.x).items():
-        yield from _quarters(name, values)
+    for name, aspect in _aspects(subject, rows.x).items():
+        yield from _quarters(name, aspect)
     for name, values in subject.groups.items():
         if name in rows.fields and name not in done:
             yield from _categories(name, values, rows.fields[name].numpy(), missing=0)
