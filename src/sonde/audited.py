@@ -33,7 +33,7 @@ from sonde.core.batch import map_tree
 from sonde.names import snake, summary_of
 from sonde.report.audit import AuditFacts, Drawn, Section, Sheet
 from sonde.report.facts import Score
-from sonde.results import SHARES, label_of
+from sonde.results import SHARES, full_label_of
 from sonde.runs import RunFolder
 from sonde.thresholds import Threshold, judged
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 FILE = "audit.json"
 CPU = Engine(device="cpu")  # where a trained model is asked
+HEADLINES = 3  # of one audit, at a glance
 EVERY = 2.0  # seconds between two writings of the report, which takes a moment
 
 
@@ -218,16 +219,22 @@ def section(done: Audited, command: str = "") -> Section:
         figures=tuple(Drawn(f.name, f.caption, f.svg) for f in done.figures),
         tables=tuple(Sheet(t.name, t.caption, t.columns, t.rows) for t in done.tables),
         command=command,
+        headlines=_headlines(done),
     )
 
 
 def scored(measure: Measure) -> Score:
-    """A measure as a person sees it: `fairness/sex/accuracy` is "Accuracy (sex)"."""
-    between = [part.replace("_", " ") for part in measure.name.split("/")[1:-1]]
-    label = label_of(measure) + (f" ({', '.join(between)})" if between else "")
+    """A measure as a person sees it."""
     last = measure.name.rpartition("/")[2]
     share = last in SHARES or last.endswith(("accuracy", "coverage", "rate", "share"))
-    return Score.of(measure, label=label, percent=share and measure.unit == "1")
+    return Score.of(measure, label=full_label_of(measure), percent=share and measure.unit == "1")
+
+
+def _headlines(done: Audited) -> tuple[str, ...]:
+    """The measures that stand for an audit: those that end as it says, else the first that was not left out."""
+    told = [m.name for m in done.measures if not math.isnan(m.value)]
+    named = [name for name in told if name.endswith(f"/{done.audit.headline}")] if done.audit.headline else []
+    return tuple(named[:HEADLINES] or told[:1])
 
 
 def _merged(new: list[Section], earlier: tuple[Section, ...]) -> tuple[Section, ...]:

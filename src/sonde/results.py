@@ -62,6 +62,41 @@ LABELS = {
     "brier": "Brier score",
     "aurc": "Area under the risk-coverage curve",
     "e_aurc": "Area above the best risk-coverage curve",
+    "worst_class/recall": "Recall of the worst class",
+    "worst_slice/accuracy": "Accuracy of the worst slice",
+    "mistakes/confident_share": "Confidently wrong",
+    "mistakes/doubted_labels_share": "Labels in doubt",
+    "mistakes/far_off_share": "Answers far off",
+    "selective/aurc": "Area under the risk-coverage curve",
+    "selective/e_aurc": "Area above the best risk-coverage curve",
+    "at_80_percent_coverage/accuracy": "Accuracy on the surest 80 %",
+    "at_90_percent_coverage/accuracy": "Accuracy on the surest 90 %",
+    "at_95_percent_coverage/accuracy": "Accuracy on the surest 95 %",
+    "recalibrated/nll": "Negative log-likelihood, recalibrated",
+    "recalibrated/nll_change": "Change of the negative log-likelihood, recalibrated",
+    "recalibrated/ece": "Calibration error (ECE), recalibrated",
+    "recalibrated/ece_change": "Change of the calibration error, recalibrated",
+    "brier/miscalibration": "Brier score, miscalibration",
+    "brier/discrimination": "Brier score, discrimination",
+    "brier/uncertainty": "Brier score, uncertainty",
+    "standard_accuracy": "Accuracy under the standard attacks",
+    "linf/median_distance": "Median distance to a wrong answer (L-inf)",
+    "l2/median_distance": "Median distance to a wrong answer (L2)",
+    "corruptions/clean_accuracy": "Accuracy, nothing corrupted",
+    "corruptions/mean_accuracy": "Accuracy under corruptions",
+    "corruptions/kept_share": "Accuracy kept under corruptions",
+    "corruptions/worst_accuracy": "Accuracy under the worst corruption",
+    "masking/signs": "Signs of gradient masking",
+    "masking/one_step_only_share": "Fall to one step alone (masking)",
+    "masking/black_box_only_share": "Fall to queries alone (masking)",
+    "masking/random_only_share": "Fall to random points alone (masking)",
+    "masking/standing_at_large_radius_share": "Stand at half the range (masking)",
+    "masking/without_gradient_share": "Have no gradient (masking)",
+    "patch/success_rate": "Fooled by a patch",
+    "patch/random_patch_rate": "Fooled by a random patch",
+    "patch/accuracy": "Accuracy under the patch",
+    "smoothing/certified_accuracy": "Certified accuracy (smoothing)",
+    "smoothing/mean_radius": "Mean certified radius (smoothing)",
     "auc_from_features": "Told from the other columns (AUC)",
     "auc_from_representation": "Told from the representation (AUC)",
     "exact_match": "Rows with every label right",
@@ -70,6 +105,7 @@ LABELS = {
     "mae": "Mean absolute error",
     "r2": "R squared",
 }
+SPELT = {"lac": "LAC", "aps": "APS", "raps": "RAPS", "linf": "L-inf", "l2": "L2", "mahalanobis": "Mahalanobis"}
 NOT_MEASURED = (
     Unmeasured("Robustness", "how the answers change under noise, corruption or an attack"),
     Unmeasured("Fairness", "whether groups of people are treated alike, beyond the counts shown here"),
@@ -234,9 +270,22 @@ def _outcome(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Any]:
 
 
 def label_of(m: Measure) -> str:
-    """A measure as a table names it."""
-    short = m.name.rpartition("/")[2]
-    return LABELS.get(short, short.replace("_", " ").capitalize())
+    """A measure as a table names it: by the longest end of its name that has a label, else by its last word."""
+    return _labelled(m.name.split("/"))[0]
+
+
+def full_label_of(m: Measure) -> str:
+    """The same with what is between: `fairness/sex/accuracy` is "Accuracy (sex)"."""
+    label, between = _labelled(m.name.split("/")[1:])
+    words = [SPELT.get(part, part.replace("_", " ")) for part in between]
+    return label + (f" ({', '.join(words)})" if words else "")
+
+
+def _labelled(parts: list[str]) -> tuple[str, list[str]]:
+    for i in range(len(parts)):
+        if (label := LABELS.get("/".join(parts[i:]))) is not None:
+            return label, parts[:i]
+    return parts[-1].replace("_", " ").capitalize(), parts[:-1]
 
 
 def _score(m: Measure) -> Score:

@@ -41,10 +41,12 @@ class Audit:
     """One side of a model, measured. A subclass is named after what it measures.
 
     Its constructor takes plain values and keeps them under their own names. `cost` is its part of a time budget,
-    relative to the others'. Measures are named `topic/...`, each name once in the whole package.
+    relative to the others'. Measures are named `topic/...`, each name once in the whole package; those that end in
+    `headline` stand for the audit at a glance, or its first one.
     """
 
     cost: ClassVar[float] = 1.0
+    headline: ClassVar[str] = ""
 
     def settings(self) -> dict[str, Any]:
         """What its constructor was given, by name."""

@@ -42,7 +42,7 @@ class Section:
 
     `name` is what `--only` calls it, `topic` the part of the audit it stands in, `title` what it measures in a line.
     `outcome` is `partial` where time ran out or it failed midway; `reason` says why it was not done. `command` is what
-    it was run by.
+    it was run by. `headlines` names the measures that stand for it at a glance.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Section:
     figures: tuple[Drawn, ...] = ()
     tables: tuple[Sheet, ...] = ()
     command: str = ""
+    headlines: tuple[str, ...] = ()
 
     @property
     def found(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +27,8 @@ _NUMERIC = re.compile(r"[-−+]?[\d.,]+( ?%)?( to [-−+]?[\d.,]+( ?%)?)?")
 OUTCOMES = {"partial": "measured in part", "refused": "not measured", "failed": "failed"}
 
 
-def view(audit: AuditFacts) -> dict[str, Any]:
-    """The parts of the section, in their order."""
+def view(audit: AuditFacts, above: Collection[str] = ()) -> dict[str, Any]:
+    """The parts of the section, in their order. above: figures and tables whose like the page shows before it."""
     measures = audit.measures
     return {
         "facts": audit,
@@ -38,7 +38,8 @@ def view(audit: AuditFacts) -> dict[str, Any]:
         "kept": sum(v.holds for v in audit.verdicts),
         "changes": Part.of([_change(c, measures.get(c.measure)) for c in _telling(audit.changes)]),
         "unchanged": sum(c.verdict == "not told apart" for c in audit.changes),
-        "topics": [_topic(name, audit) for name in dict.fromkeys(s.topic for s in audit.sections)],
+        "glance": [_glance(s, measures) for s in audit.sections if s.headlines],
+        "topics": [_topic(name, audit, above) for name in dict.fromkeys(s.topic for s in audit.sections)],
         "missing": _missing(audit.sections),
     }
 
@@ -77,24 +78,39 @@ def still_unmeasured(unmeasured: Sequence[Unmeasured], audit: AuditFacts) -> tup
     return tuple(u for u in unmeasured if u.name not in had)
 
 
-def _topic(name: str, audit: AuditFacts) -> dict[str, Any]:
+def _topic(name: str, audit: AuditFacts, above: Collection[str]) -> dict[str, Any]:
     mine = [s for s in audit.sections if s.topic == name and s.found]
     return {
         "name": TITLES.get(name, name.capitalize()),
         "word": TITLES.get(name, name).lower(),
-        "id": "audit" + "".join(c for c in name.lower() if "a" <= c <= "z"),
-        "audits": [*map(_audit, mine)],
+        "id": _anchor(name),
+        "audits": [_audit(s, above) for s in mine],
     }
 
 
-def _audit(section: Section) -> dict[str, Any]:
+def _anchor(*names: str) -> str:
+    """A place on the page; of a name that no audit of Sonde has, only its letters."""
+    return "-".join(["audit", *("".join(c for c in name.lower() if "a" <= c <= "z" or c == "_") for name in names)])
+
+
+def _glance(section: Section, measures: Mapping[str, Score]) -> dict[str, Any]:
+    """The measures that stand for an audit."""
     return {
+        "topic": TITLES.get(section.topic, section.topic.capitalize()),
+        "id": _anchor(section.topic, section.name),
+        "rows": [_measure(measures[name]) for name in section.headlines if name in measures],
+    }
+
+
+def _audit(section: Section, above: Collection[str]) -> dict[str, Any]:
+    return {
+        "id": _anchor(section.topic, section.name),
         "title": section.title or section.name,
         "settings": ", ".join(f"{k.replace('_', ' ')} {words.raw(v)}" for k, v in list(section.settings.items())[:12]),
         "partial": section.reason if section.outcome == "partial" else "",
         "rows": Part.of([_measure(s) for s in section.measures]),
-        "figures": [_figure(f) for f in section.figures],
-        "tables": [_table(t) for t in section.tables],
+        "figures": [_figure(f) for f in section.figures if f.name not in above],
+        "tables": [_table(t) for t in section.tables if t.name not in above],
         "seconds": section.seconds,
     }
 

@@ -27,7 +27,7 @@ def render(facts: Facts, audit: AuditFacts | None = None) -> str:
         facts = replace(facts, not_measured=audited.still_unmeasured(facts.not_measured, audit))
     return template("report.html.jinja").render(
         facts=facts,
-        audit=audited.view(audit) if audit is not None else None,
+        audit=audited.view(audit, _shown(facts)) if audit is not None else None,
         created=date(facts.created),
         tiles=layout.tiles(facts),
         scores=[layout.score_row(s) for s in facts.measures],
@@ -45,6 +45,12 @@ def render(facts: Facts, audit: AuditFacts | None = None) -> str:
         tree=_tree(facts.recipe),
         recipe_json=_json(facts.recipe),
     )
+
+
+def _shown(facts: Facts) -> set[str]:
+    """The figures and tables of an audit whose like the page of a run has of its own."""
+    own = {"confusion": facts.confusion, "classes": facts.per_class, "mistaken_pictures": facts.examples}
+    return {name for name, there in own.items() if there}
 
 
 def render_audit(audit: AuditFacts) -> str:

@@ -54,6 +54,8 @@ class Recalibration(Audit):
     folds: of the validation rows, by which it is decided whether a calibrator is worth having.
     """
 
+    headline = "ece_change"
+
     def __init__(self, folds: int = 5) -> None:
         if folds < 2:
             raise SondeError(f"folds must be at least 2; got {folds}", "5 is usual")

@@ -35,6 +35,8 @@ RESAMPLES = 1000
 class Selective(Audit):
     """What is gained by leaving the least sure answers to a person."""
 
+    headline = "at_90_percent_coverage/accuracy"
+
     def refuses(self, subject: Subject) -> str:
         """See `Audit.refuses`."""
         if subject.task != "classification":
@@ -49,7 +51,7 @@ class Selective(Audit):
         areas = area(sure, wrong, np.ones((1, n)))  # (1, 2)
         drawn = resampled(sure, wrong) if n > 1 else np.zeros((0, 2))
         for k, name in enumerate(("aurc", "e_aurc")):
-            interval = percentile(drawn[:, k])
+            interval = percentile(drawn[:, k].clip(0))  # an area of zero may come out as -4e-17
             how: dict[str, Any] = {"interval": f"percentile bootstrap (Efron, 1979), {RESAMPLES} resamples"}
             how = how if interval else {"interval": "none: too few rows, or the same on every resample"}
             value = float(areas[0, k])

@@ -37,6 +37,8 @@ class GroupCalibration(Audit):
     favourable: as in `GroupFairness`. minimum: rows below which a group is left out, and named.
     """
 
+    headline = "calibration_in_the_large_difference"
+
     def __init__(self, favourable: str = "", minimum: int = MINIMUM, split: str = "test") -> None:
         if minimum < 2:
             raise SondeError(f"minimum={minimum}: a single row has no spread", "give 2 or more")

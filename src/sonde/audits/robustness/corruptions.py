@@ -38,6 +38,7 @@ class Corruptions(Audit):
     """
 
     cost = 3.0
+    headline = "mean_accuracy"
 
     def __init__(self, rows: int = 500, split: str = "test", seed: int = 0) -> None:
         if rows < 1:

@@ -43,6 +43,7 @@ class GradientMasking(Audit):
     """
 
     cost = 2.0
+    headline = "signs"
 
     def __init__(
         self,
