@@ -80,10 +80,11 @@ def _minimised(
     lowest = torch.full_like(length, torch.inf)  # the objective at the last look
     origin, own, weight = x, y, c
     patience = max(1, steps // PATIENCE)
+    one = w.new_ones(())
     short = 1.0  # the share of rows whose wrong logit did not lead by enough in the last step
     for i in range(steps):
         t = w.tanh()
-        v = mean + half * t
+        v = torch.add(t * half, mean)
         offset = v - origin
         squared = offset.flatten(1).square().sum(1)
         lead, slope, short = _lead(logits, v, own, confidence, short)
@@ -91,11 +92,15 @@ def _minimised(
         hit = (lead > confidence) & (reached < length[rows])
         if bool(hit.any()):
             best[rows[hit]], length[rows[hit]] = v[hit], reached[hit]
-        g = offset.mul_(2).sub_(slope.mul_(spread(weight, v))).mul_(half).mul_(1 - t * t)
+        # The gradient with respect to w less a factor of 2 half, which Adam does not see but for its epsilon.
+        if slope is not None:
+            offset.sub_(slope.mul_(spread(weight / 2, v)))
+        g = offset.mul_(torch.addcmul(one, t, t, value=-1))
         first.lerp_(g, 1 - BETAS[0])
         second.mul_(BETAS[1]).addcmul_(g, g, value=1 - BETAS[1])
-        scale = (second / (1 - BETAS[1] ** (i + 1))).sqrt_().add_(EPS)
-        w.addcdiv_(first, scale, value=-rate / (1 - BETAS[0] ** (i + 1)))
+        unbiased = (1 - BETAS[1] ** (i + 1)) ** 0.5
+        scale = second.sqrt().add_(EPS / (2 * half) * unbiased)
+        w.addcdiv_(first, scale, value=-rate * unbiased / (1 - BETAS[0] ** (i + 1)))
         if (i + 1) % patience == 0:
             now = squared + weight * (-lead).clamp_min(-confidence)
             going = now <= 0.9999 * lowest
@@ -108,20 +113,20 @@ def _minimised(
     return best, length
 
 
-def _lead(logits: Logits, v: Tensor, y: Tensor, confidence: float, short: float) -> tuple[Tensor, Tensor, float]:
+def _lead(logits: Logits, v: Tensor, y: Tensor, confidence: float, short: float) -> tuple[Tensor, Tensor | None, float]:
     """By how much a wrong logit leads, (A,), its gradient where that is not enough, else 0, and the share of such rows.
 
-    A row whose lead is enough needs no backward pass. If that was so of many in the last step, a forward pass first
-    finds out which.
+    None in place of the gradient where every row's lead is enough. A row whose lead is enough needs no backward pass.
+    If that was so of many in the last step, a forward pass first finds out which.
     """
-    slope = torch.zeros_like(v)
+    slope = None
     if short > WORTH:
         u = v.requires_grad_()
         with torch.enable_grad():
             lead = margin(logits(u), y)
         needed = lead.detach() <= confidence
         if bool(needed.any()):
-            slope = gradient_of(lead, u) * spread(needed.to(v.dtype), v)
+            slope = gradient_of(lead, u).mul_(spread(needed.to(v.dtype), v))
         v.requires_grad_(False)
         return lead.detach(), slope, float(needed.float().mean())
     with torch.no_grad():
@@ -129,6 +134,7 @@ def _lead(logits: Logits, v: Tensor, y: Tensor, confidence: float, short: float)
     needed = lead <= confidence
     if bool(needed.any()):
         u = v[needed].requires_grad_()
+        slope = torch.zeros_like(v)
         with torch.enable_grad():
             slope[needed] = gradient_of(margin(logits(u), y[needed]), u)
     return lead, slope, float(needed.float().mean())

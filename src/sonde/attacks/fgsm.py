@@ -32,8 +32,11 @@ def fgsm(
         >>> fgsm(net, torch.tensor([[0.5]]), torch.tensor([0]), 0.25)
         tensor([[0.2500]])
     """
-    v = x.detach().clone().requires_grad_()
+    v = x.detach().requires_grad_()
     with torch.enable_grad():
         gradient = gradient_of(cross_entropy(logits(v), y), v)
-    ball = Ball(x, radius, norm, Range(1.0, *bounds))
-    return ball.step(v.detach(), gradient, radius)
+    v, (low, high) = v.detach(), bounds
+    if norm == "linf" and v.numel() and low <= float(v.amin()) and float(v.amax()) <= high:
+        # A step as long as the radius ends on the ball's edge, so that the bounds alone are to be kept.
+        return torch.add(v, gradient.sign_(), alpha=radius).clamp_(low, high)
+    return Ball(v, radius, norm, Range(1.0, low, high)).step(v.clone(), gradient, radius)
