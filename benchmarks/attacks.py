@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from _attack_contenders import Attack, Size, Task, importable, tasks
+from _attack_tables import tables
 from _timing import HERE, Spread, machine, versions
 
 PACKAGES = ("sonde", "torch", "numpy", "torchattacks", "foolbox", "adversarial-robustness-toolbox")
@@ -50,7 +51,11 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=Size.rows, help="rows of the attacks that are measured on 200")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", action="store_true", help="print the tables of docs/attacks.md; measure nothing")
     asked = parser.parse_args()
+    if asked.table:
+        print(tables(json.loads((HERE / "results" / "attacks.json").read_text())))
+        return 0
     import torch
 
     size = Size(40, 10, 5, 20, 100, 50, 2, 4) if asked.quick else Size(rows=asked.images)

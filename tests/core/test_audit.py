@@ -250,6 +250,8 @@ def test_rows_that_do_not_fit_the_module_are_told_of() -> None:
         Subject.of(net, x, torch.tensor([0, 1, 3, 2]))
     with pytest.raises(SondeError, match="4 test rows have 3 labels"):
         Subject.of(net, x, torch.tensor([0, 1, 2]))
+    with pytest.raises(SondeError, match=r"asked about 2 rows, the model answers with a tensor of shape \(2, 3, 1\)"):
+        Subject.of(nn.Sequential(net, nn.Unflatten(1, (3, 1))), x, torch.zeros(4).long())
     with pytest.raises(SondeError, match="3 numbers a row, and the targets are 1"):
         Subject.of(net, x, torch.tensor([0.0, 1, 1, 0]))
 
@@ -263,5 +265,5 @@ def test_a_model_of_texts_is_asked_with_lists_of_strings() -> None:
         return torch.tensor([[0.0, float("good" in t)] for t in texts])
 
     s = Subject.of(nn.Identity(), ["good", "bad", "so good"], torch.tensor([1, 0, 1]), logits=logits)
-    assert s.kind == "text" and s.answers().argmax(1).tolist() == [1, 0, 1] and seen == [1, 3]
+    assert s.kind == "text" and s.answers().argmax(1).tolist() == [1, 0, 1] and seen == [2, 3]
     assert list(s.names["test"]) == ["good", "bad", "so good"]

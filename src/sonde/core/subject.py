@@ -135,8 +135,14 @@ class Subject:
         ask = logits or _plain(model)
         tested = splits["test"].x
         with torch.no_grad(), unchanged(model):
-            one = (predict or ask)(some_rows(tested, slice(0, 1)))
-        width = 1 if one.dim() == 1 else one.shape[-1]
+            two = some_rows(tested, slice(0, 2))
+            answer = (predict or ask)(two)
+        if answer.dim() not in (1, 2) or len(answer) != len(Batch(two)):
+            raise SondeError(
+                f"asked about {len(Batch(two))} rows, the model answers with a tensor of shape {tuple(answer.shape)}",
+                "give logits=, a function from x to (N, C)",
+            )
+        width = 1 if answer.dim() == 1 else answer.shape[1]
         if task == "regression":
             given = predict or ask
             ask, predict = given, lambda x: _columns(given(x))
@@ -147,10 +153,9 @@ class Subject:
                 single = ask
                 ask, width = lambda x: _two(single(x)), 2
             wanted, what = len(classes) or (y.shape[1] if task == "multilabel" else width), "classes"
-        if one.dim() > 2 or width != wanted:
-            gives = " x ".join(map(str, one.shape[1:])) or 1
+        if width != wanted:
             raise SondeError(
-                f"the model gives {gives} numbers a row, and the {what} are {wanted}",
+                f"the model gives {width} numbers a row, and the {what} are {wanted}",
                 "give logits=, a function from x to (N, C), or y of another type: int64 for classes, float for numbers",
             )
         if task == "classification":
