@@ -1,4 +1,4 @@
-"""The private recipes: their promise, counted by another library too, and what the cheapest of them reaches."""
+"""The private recipes: their promise, counted by another library too; what they reach is for `sonde run` to check."""
 
 from __future__ import annotations
 
@@ -47,17 +47,3 @@ def test_the_planned_noise_keeps_the_promise_by_another_librarys_account(
     accountant = accountants.RDPAccountant()
     accountant.history = [(noise_for(epsilon, 1e-5, rate, steps), rate, steps)]
     assert 0.99 * epsilon <= accountant.get_epsilon(delta=1e-5) <= epsilon + 1e-6
-
-
-@pytest.mark.mirror
-@pytest.mark.slow
-def test_epsilon_3_reaches_what_its_recipe_says() -> None:
-    recipe = private_mnist_3()
-    assert recipe.data is not None
-    data = recipe.data()
-    run = recipe.train(data=data)
-    assert run.methods[0].spent.epsilon <= 3.0  # type: ignore[attr-defined]
-    test = data.splits["test"]
-    with run.evaluating() as objective:
-        right = [objective.predict(data.batch(i).x).argmax(1) == data.y[i] for i in test.split(2000)]
-    assert torch.cat(right).float().mean() >= 0.984  # 98.72 % was measured; two deviations of a test set are 0.22

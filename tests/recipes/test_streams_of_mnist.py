@@ -12,10 +12,11 @@ from sonde.recipes.split_mnist import split_mnist
 
 # Average accuracy: the bar that each recipe names, and what was measured for its seed. Other processors add in other
 # orders, after which training goes another way: two per cent on either side.
-REACHED = [(split_mnist, 0.92, 0.953), (permuted_mnist, 0.94, 0.952)]
+# `sonde run permuted_mnist`, which takes a minute and a half, checks the other one.
+REACHED = [(split_mnist, 0.92, 0.953)]
 
 
-@pytest.mark.parametrize("make", [make for make, _, _ in REACHED])
+@pytest.mark.parametrize("make", [split_mnist, permuted_mnist])
 def test_a_recipe_is_whole_and_found_by_name(make) -> None:  # type: ignore[no-untyped-def]
     check_whole(make())
     assert find("recipes", make.__name__).make is make
