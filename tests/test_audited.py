@@ -16,6 +16,7 @@ from torch import nn
 import sonde
 from sonde import paired
 from sonde.audited import Progress, audit_run, audit_subject, read_audit
+from sonde.audits.calibration.reliability import Reliability
 from sonde.audits.quality.intervals import wilson
 from sonde.audits.quality.quality import Quality
 from sonde.core import Build, Recipe, SondeError, Subject
@@ -239,7 +240,7 @@ def test_the_interval_of_a_difference_of_shares_covers() -> None:
 @pytest.mark.parametrize("name", ["table", "images", "multilabel", "regression", "no_answers"])
 def test_the_mean_over_rows_is_the_measure(name: str) -> None:
     subject = SUBJECTS[name]()
-    facts = audit_subject(subject, audits=[Quality()])
+    facts = audit_subject(subject, audits=[Quality(), Reliability()])
     rows = paired.scores(subject)
     assert rows and set(rows) <= set(facts.measures)
     for measure, values in rows.items():

@@ -41,9 +41,9 @@ MCNEMAR = "McNemar (1947), mid-p (Fagerland et al., 2013)"
 def scores(subject: Subject) -> dict[str, NDArray[Any]]:
     """What each test row adds to the measures that are means over rows, (N,) float64 by the measures' names.
 
-    Classification: accuracy and negative log-likelihood; several labels: the share of labels that are right, and
-    whether all are; regression: the absolute error of each target. A row whose answer is not a number counts as wrong,
-    and a measure that it leaves undefined is left out. Nothing where there are no test rows.
+    Classification: accuracy, negative log-likelihood and Brier score; several labels: the share of labels that are
+    right, and whether all are; regression: the absolute error of each target. A row whose answer is not a number counts
+    as wrong, and a measure that it leaves undefined is left out. Nothing where there are no test rows.
     """
     rows = subject.splits.get("test")
     if rows is None or not len(rows):
@@ -56,6 +56,7 @@ def scores(subject: Subject) -> dict[str, NDArray[Any]]:
         if there.all():
             eps = float(np.finfo(answers.numpy().dtype).eps)
             found["quality/nll"] = -np.log(np.clip(p[np.arange(len(p)), y], eps, 1 - eps))
+            found["calibration/brier"] = np.square(p - np.eye(p.shape[1])[y]).sum(1)
         return found
     if subject.task == "multilabel":
         right = ((p > THRESHOLD) == (y > THRESHOLD)) & np.isfinite(p)  # (N, L)
