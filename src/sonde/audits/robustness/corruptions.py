@@ -11,20 +11,19 @@ Entry: audits; distribution shift.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sonde.core import Audit, Batch, Clock, Measure, SondeError, Subject
-from sonde.core.finding import Figure, Shown, Table
+from sonde.core import Audit, Batch, Clock, SondeError, Subject
+from sonde.core.finding import Figure, Shown
 from sonde.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from sonde.drawing import COLOURS, INK, WHITE, canvas, style
+from sonde.drawing import INK, WHITE, style
 
-from ..quality.intervals import Array, Statistic, bootstrap, mean, settings, wilson
 from ._asking import affordable, decided, drawn, no_classes, no_pictures
+from ._severities import clean_accuracy, heat_map, measures, table
 
 SOURCE = "Hendrycks and Dietterich, 2019, sec. 4"
 COST_OF_CORRUPTING = 1.5  # passes through a small net that one corrupted picture costs, with the net's own
@@ -59,59 +58,23 @@ class Corruptions(Audit):
         clean = self._right(subject, chosen, chosen.x)
         if not torch.equal(clean, self._right(subject, chosen, chosen.x)):
             raise SondeError("asked again, the model decides differently on the same rows", "make it deterministic")
-        n, sure = len(clean), wilson(int(clean.sum()), len(clean))
-        how = {"rows": n, "seed": self.seed}
-        yield Measure(
-            "robustness/corruptions/clean_accuracy", float(clean.double().mean()), "1", n, "higher", SOURCE, sure,
-            self.split, settings("wilson", sure, severity=0, **how),
-        )  # fmt: skip
+        n, how = len(clean), {"rows": len(clean), "seed": self.seed}
+        yield clean_accuracy("corruptions", clean.numpy(), SOURCE, self.split, how)
         right = np.zeros((n, len(CORRUPTIONS), len(SEVERITIES)))
         for k, name in enumerate(CORRUPTIONS):
             for s, severity in enumerate(SEVERITIES):
                 moved = corrupt(unit, name, severity, self.seed) * (high - low) + low
                 right[:, k, s] = self._right(subject, chosen, moved.to(chosen.x)).numpy()
             clock.at((k + 1) / len(CORRUPTIONS))
-        yield from self._measures(clean.double().numpy(), right, how)
-        yield table(clean.double().numpy(), right)
-        yield heat_map(clean.double().numpy(), right)
+        known = clean.double().numpy()
+        kinds = [spoken(name) for name in CORRUPTIONS]
+        yield from measures("corruptions", list(CORRUPTIONS), known, right, SOURCE, self.split, how)
+        yield table("corruptions", "corruption", kinds, SEVERITIES, known, right)
+        yield heat_map("corruptions", "severity", kinds, SEVERITIES, known, right)
         yield examples(unit[int(clean.int().argmax())], self.seed)
 
     def _right(self, subject: Subject, rows: Batch, x: Tensor) -> Tensor:
         return decided(subject, rows, x) == rows.y.cpu()
-
-    def _measures(self, clean: Array, right: Array, how: Mapping[str, Any]) -> Iterator[Measure]:
-        """The mean accuracy, what share of the clean one that is, and the worst kind; resampled by row."""
-        by_row = right.mean((1, 2))
-        worst = right.mean((0, 2)).argmin()
-        shares = np.stack([by_row, clean], 1)
-        statistics = {
-            "mean_accuracy": mean(by_row, 0.0, 1.0),
-            "kept_share": Statistic(shares, lambda s: s[..., 0] / s[..., 1], low=0.0),
-            "worst_accuracy": mean(right[:, worst].mean(1), 0.0, 1.0),
-        }
-        of = {
-            "mean_accuracy": {"over": f"{len(CORRUPTIONS)} kinds, {len(SEVERITIES)} severities"},
-            "kept_share": {"of": "the accuracy on the same rows, clean"},
-            "worst_accuracy": {"kind": list(CORRUPTIONS)[worst], "over": f"{len(SEVERITIES)} severities"},
-        }
-        for name, interval in bootstrap(statistics).items():
-            yield Measure(
-                f"robustness/corruptions/{name}", statistics[name].value, "1", len(clean), "higher", SOURCE, interval,
-                self.split, settings("bca", interval, **of[name], **how),
-            )  # fmt: skip
-
-
-def table(clean: Array, right: Array) -> Table:
-    """The accuracy for every kind and severity; right: (N, K, S)."""
-    shares = right.mean(0)
-
-    def line(name: str, values: Array) -> tuple[str | float | int | None, ...]:
-        return name, *(round(100 * float(v), 1) for v in (*values, values.mean()))
-
-    rows = [line(spoken(kind), shares[k]) for k, kind in enumerate(CORRUPTIONS)]
-    rows.append(line("mean", shares.mean(0)))
-    caption = f"Answered rightly of {len(clean)} rows in %, by severity; clean it is {100 * clean.mean():.1f}."
-    return Table("corruptions", caption, ("corruption", *map(str, SEVERITIES), "mean"), tuple(rows))
 
 
 def spoken(name: str) -> str:
@@ -121,31 +84,6 @@ def spoken(name: str) -> str:
     ('JPEG compression', 'defocus blur')
     """
     return name.replace("_", " ").replace("jpeg", "JPEG").replace("gaussian", "Gaussian")
-
-
-def heat_map(clean: Array, right: Array) -> Figure:
-    """The same as a picture: the darker, the more is lost."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    columns = np.concatenate([np.full((len(CORRUPTIONS), 1), clean.mean()), right.mean(0)], 1)  # (K, 1 + S)
-    drawing, axes = canvas(7, 5.2)
-    ramp = LinearSegmentedColormap.from_list("kept", [COLOURS[1], "#f6d9c8", WHITE])
-    axes.imshow(columns, cmap=ramp, vmin=0, vmax=max(1e-9, float(clean.mean())), aspect="auto")
-    middle = clean.mean() / 5
-    for (row, column), value in np.ndenumerate(columns):
-        colour = WHITE if value < middle else INK
-        axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=9.5, color=colour)
-    axes.grid(False)
-    axes.set_xticks(range(1 + len(SEVERITIES)), ["clean", *map(str, SEVERITIES)])
-    axes.set_yticks(range(len(CORRUPTIONS)), [spoken(name) for name in CORRUPTIONS])
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.xaxis.tick_top()
-    axes.xaxis.set_label_position("top")
-    axes.set_xlabel("severity")
-    axes.axvline(0.5, color=INK, linewidth=0.8)
-    return Figure.of("corruptions", "Accuracy in %; the darker, the more of the clean accuracy is lost.", drawing)
 
 
 def examples(picture: Tensor, seed: int) -> Figure:
