@@ -94,6 +94,6 @@ def heat_map(
         spine.set_visible(False)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    axes.set_xlabel(axis)
+    axes.set_xlabel(axis, labelpad=8)
     axes.axvline(0.5, color=INK, linewidth=0.8)
     return Figure.of(name, "Accuracy in %; the darker, the more of the clean accuracy is lost.", drawing)
