@@ -111,3 +111,17 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     assert "regression" in SynonymSwaps().refuses(replace(subject, task="regression"))
     with pytest.raises(SondeError, match="swaps nothing"):
         SynonymSwaps(most=0)
+
+
+def test_of_a_long_text_the_beginning_is_swapped_and_all_of_it_read(tmp_path: Path) -> None:
+    subject, file = texts(tmp_path)
+    seen: list[int] = []
+
+    def predict(x: list[str]) -> Tensor:
+        seen.extend(len(t.split()) for t in x)
+        return mood([tuple(t.split()) for t in x])
+
+    long = ["good " * 2000]
+    found = audited(replace(subject, predict=predict, splits={"test": Batch(long, torch.tensor([1]))}),
+                    SynonymSwaps(lexicon=file, most=3))  # fmt: skip
+    assert found.outcome == "done" and len(seen) < 1500 and min(seen) == 1999

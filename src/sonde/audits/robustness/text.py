@@ -31,12 +31,14 @@ from ._asking import no_classes
 SOURCE = "Ren et al., 2019"
 PIECES = re.compile(r"\w+(?:[-']\w+)*|[^\w\s]")  # words, and each mark by itself
 EXAMPLES = 8
+LONGEST = 300  # words and marks of a text that are looked at, from its beginning: the cost grows with their square
 
 
 class SynonymSwaps(Audit):
     """Which decisions about texts fall when words are swapped for synonyms.
 
-    lexicon: a file that `sonde.data.text.read_lexicon` reads, or a folder of WordNet. most: words swapped at most.
+    lexicon: a file that `sonde.data.text.read_lexicon` reads, or a folder of WordNet. most: words swapped at most, among
+        the first 300 words and marks of a text.
     rows: of the split at most, drawn by `seed`.
     """
 
@@ -98,15 +100,17 @@ class SynonymSwaps(Audit):
 
 def attacked(subject: Subject, text: str, lexicon: Lexicon, most: int) -> Swapped:
     """One text after the attack; a synonym has a capital where the word had one."""
+    pieces = PIECES.findall(text)
+    rest = pieces[LONGEST:]
 
     def predict(sentences: list[Words]) -> Tensor:
         with torch.no_grad():
-            return subject.predict([" ".join(words) for words in sentences]).cpu()
+            return subject.predict([" ".join([*words, *rest]) for words in sentences]).cpu()
 
     def synonyms(word: str) -> list[str]:
         return [s[:1].upper() + s[1:] if word[:1].isupper() else s for s in lexicon.of(word)]
 
-    return swap_synonyms(predict, PIECES.findall(text), synonyms, most)
+    return swap_synonyms(predict, pieces[:LONGEST], synonyms, most)
 
 
 def _examples(flips: Sequence[Swapped], classes: Sequence[str]) -> Table:
