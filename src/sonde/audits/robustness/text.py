@@ -37,8 +37,8 @@ LONGEST = 300  # words and marks of a text that are looked at, from its beginnin
 class SynonymSwaps(Audit):
     """Which decisions about texts fall when words are swapped for synonyms.
 
-    lexicon: a file that `sonde.data.text.read_lexicon` reads, or a folder of WordNet. most: words swapped at most, among
-        the first 300 words and marks of a text.
+    lexicon: a file that `sonde.data.text.read_lexicon` reads, or a folder of WordNet. most: words swapped at most,
+        among the first 300 words and marks of a text.
     rows: of the split at most, drawn by `seed`.
     """
 
