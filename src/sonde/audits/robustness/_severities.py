@@ -9,11 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from sonde.core import Measure
+from sonde.core import Audit, Measure, SondeError
 from sonde.core.finding import Figure, Table
 from sonde.drawing import COLOURS, INK, WHITE, canvas
 
 from ..quality.intervals import Array, Statistic, bootstrap, mean, settings, wilson
+
+
+class BySeverity(Audit):
+    """Accuracy on rows changed in several ways, more and more.
+
+    rows: of the split at most, drawn by `seed`. split: which.
+    """
+
+    headline = "mean_accuracy"
+
+    def __init__(self, rows: int = 500, split: str = "test", seed: int = 0) -> None:
+        if rows < 1:
+            raise SondeError(f"{type(self).__name__}(rows={rows}) asks about no row", "choose rows >= 1; 500 is usual")
+        self.rows, self.split, self.seed = rows, split, seed
 
 
 def clean_accuracy(topic: str, clean: Array, source: str, split: str, how: Mapping[str, Any]) -> Measure:

@@ -17,32 +17,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sonde.core import Audit, Batch, Clock, SondeError, Subject
+from sonde.core import Batch, Clock, SondeError, Subject
 from sonde.core.finding import Figure, Shown
 from sonde.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from sonde.drawing import INK, WHITE, style
 
 from ._asking import affordable, decided, drawn, no_classes, no_pictures
-from ._severities import clean_accuracy, heat_map, measures, table
+from ._severities import BySeverity, clean_accuracy, heat_map, measures, table
 
 SOURCE = "Hendrycks and Dietterich, 2019, sec. 4"
 COST_OF_CORRUPTING = 1.5  # passes through a small net that one corrupted picture costs, with the net's own
 SHOWN = (1, 3, 5)  # severities in the drawing of examples
 
 
-class Corruptions(Audit):
+class Corruptions(BySeverity):
     """Accuracy under noise, blur, weather and compression.
 
     rows: of the split at most, drawn by `seed`. split: which.
     """
 
     cost = 3.0
-    headline = "mean_accuracy"
-
-    def __init__(self, rows: int = 500, split: str = "test", seed: int = 0) -> None:
-        if rows < 1:
-            raise SondeError(f"Corruptions(rows={rows}) asks about no row", "choose rows >= 1; 500 is usual")
-        self.rows, self.split, self.seed = rows, split, seed
 
     def refuses(self, subject: Subject) -> str:
         """See `Audit.refuses`."""

@@ -14,31 +14,25 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sonde.core import Audit, Clock, SondeError, Subject, Table, Texts
+from sonde.core import Clock, Subject, Table, Texts
 from sonde.core.finding import Shown
 from sonde.corruptions.typos import SHARES, TYPOS, mistyped
 
 from .._show import short
 from ._asking import affordable, decided, drawn, no_classes
-from ._severities import clean_accuracy, heat_map, measures, table
+from ._severities import BySeverity, clean_accuracy, heat_map, measures, table
 
 SOURCE = "Belinkov and Bisk, 2018, sec. 3.2; Pruthi et al., 2019, sec. 2"
 EXAMPLES = 6
 
 
-class Typos(Audit):
+class Typos(BySeverity):
     """Accuracy on texts with typing errors.
 
     rows: of the split at most, drawn by `seed`. split: which.
     """
 
     cost = 1.0
-    headline = "mean_accuracy"
-
-    def __init__(self, rows: int = 500, split: str = "test", seed: int = 0) -> None:
-        if rows < 1:
-            raise SondeError(f"Typos(rows={rows}) asks about no row", "choose rows >= 1; 500 is usual")
-        self.rows, self.split, self.seed = rows, split, seed
 
     def refuses(self, subject: Subject) -> str:
         """See `Audit.refuses`."""
