@@ -17,6 +17,7 @@ import sonde
 from sonde import paired
 from sonde.audited import Progress, audit_run, audit_subject, read_audit
 from sonde.audits.calibration.reliability import Reliability
+from sonde.audits.calibration.selective import Selective
 from sonde.audits.quality.intervals import wilson
 from sonde.audits.quality.quality import Quality
 from sonde.core import Build, Recipe, SondeError, Subject
@@ -212,6 +213,13 @@ def test_measures_without_rows_are_told_apart_by_their_intervals() -> None:
         ),
     )
     assert [c.verdict for c in paired.changes(low, bare)] == ["not told apart"], "no interval, no evidence"
+
+
+def test_an_audit_names_what_stands_for_it() -> None:
+    subject = SUBJECTS["images"]()
+    facts = audit_subject(subject, audits=[Quality(), Selective()])
+    assert facts.sections[0].headlines == ("quality/accuracy",)
+    assert facts.sections[1].headlines == ("calibration/at_90_percent_coverage/accuracy",)
 
 
 def test_among_many_measures_of_equal_models_nothing_is_claimed_19_times_in_20() -> None:

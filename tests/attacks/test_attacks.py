@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from sonde.attacks import Norm
 from sonde.attacks.apgd import apgd, apgd_t
@@ -243,6 +243,15 @@ def test_deepfool_goes_along_the_bounds_where_they_stand_in_its_way() -> None:
     x = torch.tensor([[0.0, 0.0]])
     v = deepfool(net, x, torch.tensor([0]), steps=20)
     assert int(net(v).argmax(1)) == 1 and v[0, 0] == 0 and 0.4 < float(v[0, 1]) < 0.42
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_fgsm_is_one_step_within_the_bounds_and_leaves_a_number_outside_them_near_where_it_was(outside: bool) -> None:
+    x = torch.tensor([[0.5, 0.05, 1.5 if outside else 0.95]])
+    net = nn.Linear(3, 2)
+    net.requires_grad_(False).weight.copy_(torch.tensor([[1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]))
+    v = fgsm(net, x, torch.tensor([0]), 0.1)
+    torch.testing.assert_close(v, torch.tensor([[0.4, 0.0, 1.5 if outside else 1.0]]))
 
 
 def test_square_asks_nothing_about_a_square_that_would_change_nothing() -> None:

@@ -113,3 +113,24 @@ def test_reasons_that_are_the_same_are_said_once() -> None:
 
 def test_the_same_facts_give_the_same_page() -> None:
     assert render_audit(audit()) == render_audit(AuditFacts.from_data(audit().to_data()))
+
+
+def test_headlines_stand_at_a_glance_and_lead_to_their_audits() -> None:
+    of = Section("curves", "quality", "Curves.", {}, "done", "", 0.1, (score("quality/area", 0.7, "Area"),),
+                 headlines=("quality/area",))  # fmt: skip
+    facts = audit()
+    first = replace(facts.sections[0], headlines=("quality/accuracy",))
+    page = Page(render_audit(replace(facts, sections=(first, of, *facts.sections[1:]))))
+    text = " ".join(page.text.split())
+    glance = text[text.index("At a glance") : text.index("Area", text.index("At a glance")) + 40]
+    assert "Accuracy" in glance and "70.0" in glance
+    assert {"#audit-quality-quality", "#audit-quality-curves"} <= {a["href"] for a in page.all("a")}
+
+
+def test_the_page_of_a_run_does_not_repeat_what_it_shows() -> None:
+    facts = audit()
+    again = replace(facts.sections[0], figures=(Drawn("confusion", "Matrix twice.", SVG), Drawn("other", "Once.", SVG)))
+    facts = replace(facts, sections=(again,))
+    assert "Matrix twice." in render_audit(facts) and "Once." in render_audit(facts)
+    page = render(samples.ordinary(), facts)
+    assert "Matrix twice." not in page and "Once." in page

@@ -125,3 +125,15 @@ def test_rows_are_drawn_from_every_group() -> None:
     of.rows().fields["sex"][:40] = 0  # type: ignore[index]
     found = asked(of, Proxies(rows=100))
     assert all(m.n <= 130 and m.settings["groups"] == 2 for m in found.measures)
+
+
+def test_a_group_is_told_by_its_words() -> None:
+    g = torch.Generator().manual_seed(0)
+    dialect = torch.randint(2, (N,), generator=g)
+    texts = [f"they {('went', 'done gone')[int(d)]} home {i % 7}" for i, d in enumerate(dialect)]
+    subject = Subject.of(
+        nn.Identity(), texts, torch.arange(N) % 2, groups={"dialect": (("a", "b"), dialect)},
+        logits=lambda x: torch.zeros(len(x), 2),
+    )  # fmt: skip
+    measures = {m.name: m.value for m in asked(subject).measures}
+    assert measures["fairness/dialect/auc_from_features"] > 0.99

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sonde.audits.quality.classes import Counts
 from sonde.audits.quality.slices import Slices, fisher, holm, slices
@@ -121,3 +122,29 @@ def test_holm_never_lowers_a_p_value() -> None:
     p = np.random.default_rng(0).random(50)
     raised = holm(p)
     assert (raised >= p).all() and (raised <= 1).all() and (np.diff(raised[np.argsort(p)]) >= 0).all()
+
+
+def test_texts_are_parted_by_length_and_pictures_by_brightness() -> None:
+    g = torch.Generator().manual_seed(0)
+    words = torch.randint(1, 40, (400,), generator=g)
+    texts = [" ".join(["word"] * int(n)) for n in words]
+    y = torch.randint(2, (400,), generator=g)
+    # Right but for texts of more than 30 words, of which half are answered wrongly.
+    flip = (words > 30) & (torch.arange(400) % 2 == 0)
+    answers = nn.functional.one_hot(torch.where(flip, 1 - y, y), 2).float() * 9
+    texts = [f"{i} {text}" for i, text in enumerate(texts)]
+    s = Subject.of(nn.Identity(), texts, y, logits=lambda x: answers[[int(t.split()[0]) for t in x]])
+    (found,) = run_audits(s, [Slices()])
+    assert found.outcome == "done"
+    assert str(found.tables[0].rows[0][0]).startswith("words 3") and found.tables[0].rows[0][-1] == "worse"
+    x = torch.rand(200, 1, 4, 4, generator=g) * torch.linspace(0.1, 1, 200)[:, None, None, None]
+
+    def seen(x: torch.Tensor) -> torch.Tensor:  # a dark picture is called 1, and all of them are 0
+        bright = x.flatten(1).mean(1) - 0.1
+        return 100 * torch.stack([bright, -bright], 1)
+
+    pictures = Subject.of(
+        nn.Identity(), x, torch.zeros(200).long(), kind="image", bounds=(0.0, 1.0), logits=seen, classes=("0", "1")
+    )
+    (found,) = run_audits(pictures, [Slices()])
+    assert str(found.tables[0].rows[0][0]).startswith("brightness 0.0") and found.tables[0].rows[0][-1] == "worse"

@@ -162,6 +162,7 @@ def test_sentences_from_elsewhere_have_the_same_words_or_none() -> None:
         assert isinstance(texts, Texts) and [len(t.split()) for t in texts] == [3, 0, 2], name
     assert {w for t in found["word salad"] for w in t.split()} <= words
     assert {c for t in found["no words"] for c in t} <= set("agoodfilmsobad ")
+    assert not {w for t in found["no words"] for w in t.split()} <= words
     assert [[len(w) for w in t.split()] for t in found["no words"]] == [
         [len(w) for w in t.split()] for t in found["word salad"]
     ]
