@@ -1,9 +1,10 @@
 """The gradient with respect to a model's inputs alone, which is where an attack's time goes.
 
-oneDNN's gradient with respect to the input of a convolution spreads its work over the input's channels, and a grey
-picture has one: it took 2 to 9 times as long as ATen's own (a product of matrices, summed into the picture), which
-PyTorch keeps for machines without oneDNN. So convolutions of up to three channels go that way here. Whatever the
-model is made of, its other operations are left alone.
+oneDNN's gradient with respect to the input of a convolution is slow where the input has few channels: for a grey
+picture it takes 2.4 to 10 times as long as ATen's own (a product of matrices, summed into the picture), for a coloured
+one 1.5 to 5 times (`benchmarks/input_gradient.py`, a Xeon). PyTorch keeps that for machines without oneDNN. So
+convolutions of up to three channels go that way here. Whatever the model is made of, its other operations are left
+alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 # N rows, C channels, K kernel's numbers for a channel, L positions of the output
 
-FEW = 3  # channels; with four oneDNN is as fast
+FEW = 3  # channels; with four there is nothing left to gain on two threads
 MOST = 2**24  # numbers in the products, N C K L: 64 MiB
 
 
